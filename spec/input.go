@@ -1,0 +1,167 @@
+package spec
+
+import (
+	"io/fs"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Image is what the configuration of the image asks for. All of it is hostile
+// input; Build validates what it uses.
+type Image struct {
+	Name       string // normalised reference the user asked for
+	Digest     string // digest of the manifest that is run
+	ChainID    string // snapshot key of the unpacked layers
+	OS, Arch   string
+	User       string
+	Env        []string
+	Entrypoint []string
+	Cmd        []string
+	Workdir    string
+	Volumes    []string
+	StopSignal string
+	Exposed    []string
+	Labels     map[string]string
+	Created    time.Time
+}
+
+// Features is what this host can do, probed once. The code asks this value,
+// never the kernel in passing.
+type Features struct {
+	Arch        string // GOARCH
+	Kernel      [2]int // major, minor
+	CgroupV2    bool
+	Controllers map[string]bool // cgroup controllers that can be used: memory, pids, cpu, cpuset, blkio|io, devices
+	SwapLimit   bool            // memory+swap can be limited
+	AppArmor    bool
+	SELinux     bool
+	Seccomp     bool
+	CPUs        int    // online CPUs
+	CPUSet      string // online CPUs in list form, "0-3"
+	MemSet      string // online memory nodes, "0"
+	NofileHard  uint64 // hard RLIMIT_NOFILE of the launcher; a container cannot have more
+	HasResource bool   // the launcher holds CAP_SYS_RESOURCE
+	TimeNS      bool
+	MaskPaths   []string // existing per-CPU thermal_throttle directories, added to the masked paths
+}
+
+// User is a USER or --user value resolved against the image's own passwd and
+// group files.
+type User struct {
+	UID, GID   uint32
+	Additional []uint32
+	Home       string
+	Name       string // user name, empty if only a number
+}
+
+// IDBlock is a container's own block of subordinate ids, uid and gid alike.
+type IDBlock struct {
+	HostUID uint32 // first host uid
+	HostGID uint32 // first host gid
+	Size    uint32 // number of ids, 65536
+}
+
+// Source says what a bind source (or device) on the host is, seen through a
+// held O_PATH descriptor: facts, no verdict. The policy judges it.
+type Source struct {
+	Asked    string      // path as typed, absolute
+	Real     string      // canonical path
+	Runtime  string      // path the runtime must use: /proc/PID/fd/N of the held descriptor
+	Mode     fs.FileMode // type and permission bits
+	Dev      uint64
+	Ino      uint64
+	UID, GID uint32
+	Rdev     uint64 // for device nodes
+	FS       string // filesystem type, as in mountinfo
+	Magic    int64  // statfs f_type
+	// Aliases are all host paths under which the same object can be reached:
+	// Real, and its spellings through other mounts of the same filesystem.
+	Aliases []string
+	// Above are the well-known sensitive paths that are this object or lie
+	// below it, found by identity (device and inode), not by spelling.
+	Above []string
+	// Sockets are control sockets found at or below the object (bounded walk).
+	Sockets []string
+	// WalkTruncated: the bounded walk for sockets did not see everything.
+	WalkTruncated bool
+	Err           string // why the facts could not be had ("" if they could); the policy refuses
+	NotExist      bool   // Err because the path does not exist
+	// Magiclink: the path went through a magic link of procfs.
+	MagicLink bool
+}
+
+// Grants are the privileges beyond the built-in defaults that the site's
+// policy allowed for this workload. The zero value grants nothing.
+type Grants struct {
+	Capabilities       []string // CAP_ names outside the free list
+	Devices            []specs.LinuxDevice
+	DevicePerms        map[string]string // device path inside -> rwm
+	HostUserNS         bool
+	HostNetwork        bool
+	HostPID            bool
+	HostIPC            bool
+	HostUTS            bool
+	UnconfinedSeccomp  bool
+	UnconfinedAppArmor bool
+	LabelDisable       bool
+	NewPrivileges      bool
+	WritableRootfs     bool
+	Binds              []string // canonical sources allowed beyond the built-in rules
+	Sysctls            []string
+	Annotations        []string
+	UnlimitedMemory    bool
+	UnlimitedPids      bool
+	IDs                []string // catalogue ids that were lifted, for --dry-run and labels
+}
+
+// Limits are the defaults and maxima in force (built-in, or the site's).
+// Zero in a Max field means no maximum of the site's.
+type Limits struct {
+	Memory, MaxMemory int64 // bytes
+	Pids, MaxPids     int64
+	Nofile, MaxNofile int64
+	Shm, MaxShm       int64 // bytes
+	Tmpfs, MaxTmpfs   int64 // bytes, each tmpfs
+	TmpfsInodes       int64 // each tmpfs
+	MaxCPUs           float64
+}
+
+// DefaultLimits are the built-in limits of every container.
+func DefaultLimits() Limits {
+	return Limits{
+		Memory: 512 << 20,
+		Pids:   256, Nofile: 65536, MaxNofile: 1 << 20,
+		Shm: 64 << 20, Tmpfs: 64 << 20, TmpfsInodes: 65536,
+	}
+}
+
+// HostFiles are the generated files bound into the container, as host paths.
+type HostFiles struct {
+	Hosts, Hostname, ResolvConf string
+	Init                        string // static init for --init, or ""
+}
+
+// ResolvedMount is a Mount whose content has a place on the host.
+type ResolvedMount struct {
+	Mount
+	HostPath string // bind, volume, image: path for the runtime; "" for tmpfs
+	IsFile   bool   // the source is not a directory
+}
+
+// Input is all Build looks at. Build is pure: the same Input gives the same
+// spec.
+type Input struct {
+	ID                              string // 64 hex digits
+	Workload                        Workload
+	Image                           Image
+	User                            User
+	IDs                             IDBlock
+	Host                            Features
+	Limits                          Limits
+	Grants                          Grants
+	Mounts                          []ResolvedMount // user mounts and image volumes, without the defaults
+	Files                           HostFiles
+	AppArmorProfile                 string // name of the loaded profile, "" where the kernel has no AppArmor
+	SELinuxLabel, SELinuxMountLabel string
+}
