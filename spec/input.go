@@ -12,6 +12,7 @@ import (
 type Image struct {
 	Name       string // normalised reference the user asked for
 	Digest     string // digest of the manifest that is run
+	Target     string // digest the name points to: an index, or the manifest itself
 	ChainID    string // snapshot key of the unpacked layers
 	OS, Arch   string
 	User       string
@@ -87,8 +88,22 @@ type Source struct {
 	WalkTruncated bool
 	Err           string // why the facts could not be had ("" if they could); the policy refuses
 	NotExist      bool   // Err because the path does not exist
-	// Magiclink: the path went through a magic link of procfs.
+	// MagicLink: the path went through a magic link of procfs.
 	MagicLink bool
+	// Submounts are the mounts below the object, which a recursive bind takes
+	// along, and the parts of it that are mounted elsewhere on the host.
+	Submounts []Submount
+	// Overlay is the mount point of an overlay (another container's root,
+	// usually) whose writable layer is this object, lies in it or holds it.
+	Overlay string
+}
+
+// Submount is a part of a Source that has other names on the host.
+type Submount struct {
+	Path    string   // where it is below the source
+	FS      string   // filesystem type
+	Aliases []string // host paths of the same object, or of parts of it
+	Mounted bool     // a mount: only a recursive bind takes it along
 }
 
 // Grants are the privileges beyond the built-in defaults that the site's
@@ -164,4 +179,11 @@ type Input struct {
 	Files                           HostFiles
 	AppArmorProfile                 string // name of the loaded profile, "" where the kernel has no AppArmor
 	SELinuxLabel, SELinuxMountLabel string
+
+	// DeviceSources gives for each granted device, by its path inside, the
+	// host path for the runtime: /proc/PID/fd/N of a held descriptor.
+	DeviceSources map[string]string
+	// BlockDevices gives the device numbers (st_rdev) of the paths named by
+	// --device-read-bps and its kin.
+	BlockDevices map[string]uint64
 }

@@ -1,0 +1,122 @@
+# safe-run. `make` prints what there is to make.
+#
+# Everything lands in build/. A fresh Debian needs only Go and apt; the rest
+# is installed by `make deps`, which demo and test run by themselves.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-print-directory
+.DEFAULT_GOAL := help
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GO      ?= go
+
+# A clone made by another user makes git refuse to answer; the version comes from VERSION.
+export GOFLAGS := -buildvcs=false $(GOFLAGS)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+STATIC  := CGO_ENABLED=0 $(GO) build -trimpath
+
+ENGINE := build/engine
+# Left out: Kubernetes' interface, and snapshotters that are not used here.
+CONTAINERD_TAGS := no_cri no_btrfs no_zfs no_devmapper no_aufs
+
+.PHONY: help build build-faults engine deps images probe demo test bench lint install clean FORCE
+
+help: ## this text
+	@echo "safe-run: docker run, least privilege by default"; echo
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+build: ## build/safe-run, static
+	@mkdir -p build
+	@$(STATIC) -ldflags '$(LDFLAGS)' -o build/safe-run ./cmd/safe-run
+
+# The same with points of failure built in, for the tests of cleaning up. It
+# lies beside build/, where it finds the same engine.
+build-faults:
+	@mkdir -p build
+	@$(STATIC) -tags faults -ldflags '$(LDFLAGS)' -o build/safe-run-faults ./cmd/safe-run
+
+engine: $(ENGINE)/.built ## build/engine: containerd, its shim, ctr, runc, tini
+$(ENGINE)/.built: engine/go.mod engine/go.sum | deps
+	@echo "building the engine (containerd, shim, ctr, runc): some minutes, once" >&2
+	@mkdir -p $(ENGINE)
+	@cd engine && for tool in containerd containerd-shim-runc-v2 ctr; do \
+		CGO_ENABLED=0 $(GO) build -trimpath -tags '$(CONTAINERD_TAGS)' -ldflags '-s -w' \
+			-o ../$(ENGINE)/.$$tool github.com/containerd/containerd/v2/cmd/$$tool; \
+		mv ../$(ENGINE)/.$$tool ../$(ENGINE)/$$tool; \
+	done
+	@# runc needs C for the code that runs before Go's runtime in a new
+	@# namespace, and libseccomp. Static: it must start on hosts without either.
+	@cd engine && CGO_ENABLED=1 $(GO) build -trimpath -tags 'seccomp netgo osusergo' \
+		-ldflags '-s -w -extldflags -static' -o ../$(ENGINE)/.runc github.com/opencontainers/runc
+	@mv $(ENGINE)/.runc $(ENGINE)/runc
+	@install -m 0755 /usr/bin/tini-static $(ENGINE)/tini
+	@touch $@
+
+# The file or program each Debian package is wanted for.
+DEPS := gcc=/usr/bin/gcc libc6-dev=/usr/include/stdlib.h pkg-config=/usr/bin/pkg-config \
+	libseccomp-dev=/usr/include/seccomp.h busybox-static=/bin/busybox tini=/usr/bin/tini-static \
+	ca-certificates=/etc/ssl/certs/ca-certificates.crt bsdutils=/usr/bin/script
+
+deps: ## install what is missing of the Debian packages needed
+	@command -v $(GO) >/dev/null || { \
+		echo "Go is missing. Needed: Go 1.21 or newer (it fetches the version named in go.mod by itself):" >&2; \
+		echo "  https://go.dev/dl, or on Debian 13 and newer: apt-get install golang-go" >&2; exit 1; }
+	@missing=; for d in $(DEPS); do [[ -e $${d#*=} ]] || missing+=" $${d%%=*}"; done; \
+	if [[ $$missing ]]; then \
+		[[ $$(id -u) = 0 ]] || { echo "missing packages, install them as root:$$missing" >&2; exit 1; }; \
+		command -v apt-get >/dev/null || { echo "missing, and no apt-get to install them:$$missing" >&2; exit 1; }; \
+		echo "installing$$missing" >&2; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		log=$$(mktemp); \
+		{ apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing; } >$$log 2>&1 \
+			|| { cat $$log >&2; exit 1; }; \
+		rm -f $$log; \
+	fi
+
+probe: ## build/probe and build/probe32: the program that tries to escape
+	@mkdir -p build
+	@$(STATIC) -ldflags '-s -w' -o build/probe ./tests/probe
+	@GOARCH=386 $(STATIC) -ldflags '-s -w' -o build/probe32 ./tests/probe
+
+images: build/images/busybox.tar build/images/probe.tar ## build/images: the images of the demo and the tests
+
+build/mkimage: FORCE
+	@mkdir -p build
+	@$(STATIC) -o $@ ./tests/imagekit/cmd/mkimage
+
+build/images/busybox.tar: build/mkimage | deps
+	@mkdir -p $(@D)
+	@build/mkimage -o $@ busybox
+
+build/images/probe.tar: build/mkimage probe
+	@mkdir -p $(@D)
+	@build/mkimage -o $@ -name safe-run-probe:latest probe build/probe build/probe32
+
+demo: deps build engine images ## a hardened container, and the refusals, on this machine (root)
+	@tests/demo.sh
+
+test: deps build build-faults engine images ## unit tests, fuzz seeds, and everything against a real containerd (root)
+	@[[ $$(id -u) = 0 ]] || { echo "make test needs root: it runs containers" >&2; exit 1; }
+	@$(GO) test -timeout 20m ./...
+
+BENCH_RUNS ?= 20
+bench: deps build engine images ## the table of the README, measured on this machine (root)
+	@$(GO) run ./tests/bench -runs $(BENCH_RUNS)
+
+lint: ## go vet, staticcheck, gofumpt
+	@$(GO) vet ./...
+	@$(GO) tool staticcheck ./...
+	@out=$$($(GO) tool gofumpt -l $$(find . -name '*.go' -not -path './build/*')); \
+		[[ -z $$out ]] || { echo "not gofumpt-formatted:"; echo "$$out"; exit 1; }
+
+install: build engine ## to PREFIX (/usr/local) below DESTDIR
+	@packaging/install.sh "$(DESTDIR)" "$(PREFIX)"
+	@echo "installed to $(DESTDIR)$(PREFIX)"
+
+clean: ## remove build/
+	@rm -rf build
+
+FORCE:

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sort"
+	"text/tabwriter"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+
+	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/images"
+	"github.com/safe-run/safe-run/internal/store"
+	"github.com/safe-run/safe-run/launcher"
+)
+
+func psVerb() *cobra.Command {
+	var all, quiet, noTrunc bool
+	c := &cobra.Command{Use: "ps [OPTIONS]", Short: "List containers", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		root, run := place()
+		st, _, err := store.Open(root, run)
+		if err != nil {
+			return err
+		}
+		ids, err := st.IDs()
+		if err != nil {
+			return err
+		}
+		var recs []store.Record
+		for _, id := range ids {
+			if r, err := st.Load(id); err == nil && (all || st.Supervised(id)) {
+				recs = append(recs, r)
+			}
+		}
+		sort.Slice(recs, func(i, j int) bool { return recs[i].Created.After(recs[j].Created) })
+		w := tabwriter.NewWriter(os.Stdout, 0, 8, 3, ' ', 0)
+		if !quiet {
+			fmt.Fprintln(w, "CONTAINER ID\tIMAGE\tCREATED\tSTATUS\tNAMES")
+		}
+		for _, r := range recs {
+			id := r.ID
+			if !noTrunc {
+				id = id[:12]
+			}
+			if quiet {
+				fmt.Fprintln(w, id)
+				continue
+			}
+			status := "Up"
+			if !st.Supervised(r.ID) {
+				status = fmt.Sprintf("Exited (%d)", r.ExitCode)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s ago\t%s\t%s\n", id, printable(images.Familiar(r.Image)), units.HumanDuration(time.Since(r.Created)), status, r.Name)
+		}
+		return w.Flush()
+	}}
+	c.Flags().BoolVarP(&all, "all", "a", false, "also those that have ended")
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only ids")
+	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "full ids")
+	return c
+}
+
+func rmVerb() *cobra.Command {
+	var e endpoint
+	var force bool
+	c := &cobra.Command{Use: "rm [OPTIONS] CONTAINER...", Short: "Remove containers", Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, args []string) error {
+		return e.with(c.Context(), func(ctx context.Context, s *session) error {
+			var errs error
+			for _, a := range args {
+				err := remove(ctx, s.launcher, a, force)
+				if err == nil {
+					fmt.Println(a)
+				}
+				errs = errors.Join(errs, err)
+			}
+			return errs
+		})
+	}}
+	e.flags(c)
+	c.Flags().BoolVarP(&force, "force", "f", false, "kill a running container first")
+	return c
+}
+
+func remove(ctx context.Context, l *launcher.Launcher, ref string, force bool) error {
+	rec, err := l.Store.Find(ref)
+	if err != nil {
+		return err
+	}
+	if l.Store.Supervised(rec.ID) {
+		if !force {
+			return fail.New(fail.Conflict, "container %s is running", ref).Hint("stop it first, or: safe-run rm -f %s", ref)
+		}
+		return l.RemoveRunning(ctx, rec)
+	}
+	return l.RemoveStopped(ctx, rec)
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/spf13/cobra"
+
+	"github.com/safe-run/safe-run/internal/engine"
+	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/idmap"
+	"github.com/safe-run/safe-run/internal/images"
+	"github.com/safe-run/safe-run/internal/store"
+	"github.com/safe-run/safe-run/launcher"
+)
+
+// place is where state lives. The environment may move it, but not that of
+// somebody who was given safe-run through sudo (threat L5).
+func place() (root, run string) {
+	root, run = store.DefaultRoot, store.DefaultRun
+	if _, sudo := os.LookupEnv("SUDO_UID"); sudo {
+		return root, run
+	}
+	if v := os.Getenv("SAFE_RUN_ROOT"); filepath.IsAbs(v) {
+		root = filepath.Clean(v)
+	}
+	if v := os.Getenv("SAFE_RUN_STATE"); filepath.IsAbs(v) {
+		run = filepath.Clean(v)
+	}
+	return root, run
+}
+
+// session is a connection to containerd with the state beside it.
+type session struct {
+	launcher *launcher.Launcher
+	images   *images.Store
+	target   engine.Target
+	fresh    bool
+}
+
+// connect opens state and containerd, starting the embedded engine if there
+// is no other.
+func connect(ctx context.Context, address, namespace string) (*session, error) {
+	root, run := place()
+	st, fresh, err := store.Open(root, run)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := engine.Connect(ctx, engine.Request{Flag: address, Getenv: os.Getenv, Root: root, State: run, Notice: os.Stderr})
+	if err != nil {
+		return nil, err
+	}
+	if namespace == "" {
+		namespace = launcher.DefaultNamespace
+	}
+	client, err := containerd.New(conn.Address, containerd.WithDefaultNamespace(namespace), containerd.WithDefaultRuntime("io.containerd.runc.v2"))
+	if err != nil {
+		return nil, fail.Wrap(fail.HostCannot, err, "containerd at %s", conn.Address)
+	}
+	ids, err := idmap.Open(idsDir(root), idmap.DefaultFiles())
+	if err != nil {
+		return nil, err
+	}
+	im := images.New(client)
+	im.CacheDir = filepath.Join(root, "cache")
+	im.Credentials = images.CallerCredentials(os.Getenv)
+	_, im.Sudo = os.LookupEnv("SUDO_UID")
+	return &session{
+		launcher: launcher.New(client, conn.Address, namespace, st, ids),
+		images:   im, target: conn, fresh: fresh,
+	}, nil
+}
+
+// idsDir is where subordinate ids are allocated.
+func idsDir(root string) string { return filepath.Join(root, "ids") }
+
+func engineVerb() *cobra.Command {
+	c := &cobra.Command{Use: "engine", Short: "The containerd that comes with safe-run: start, stop, status"}
+	root, state := place()
+	var force bool
+	c.PersistentFlags().StringVar(&root, "root", root, "directory of persistent state")
+	c.PersistentFlags().StringVar(&state, "state", state, "directory of state until reboot")
+	open := func() (*engine.Engine, error) {
+		bin, err := engine.Locate()
+		if err != nil {
+			return nil, err
+		}
+		return engine.New(bin, root, state)
+	}
+	start := &cobra.Command{Use: "start", Short: "Start the engine if it is not running", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		e, err := open()
+		if err != nil {
+			return err
+		}
+		if _, err = e.Start(c.Context()); err == nil {
+			fmt.Println(e.Address())
+		}
+		return err
+	}}
+	stop := &cobra.Command{Use: "stop", Short: "Stop the engine", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		e, err := open()
+		if err != nil {
+			return err
+		}
+		stopped, err := e.Stop(c.Context(), force)
+		if err == nil && !stopped {
+			fmt.Println("it was not running")
+		}
+		return err
+	}}
+	stop.Flags().BoolVar(&force, "force", false, "stop although containers are running")
+	status := &cobra.Command{Use: "status", Short: "Say whether the engine runs", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		e, err := open()
+		if err != nil {
+			return err
+		}
+		s := e.Status(c.Context())
+		if !s.Running {
+			fmt.Printf("stopped (%s)\n", s.Address)
+			return nil
+		}
+		fmt.Printf("running: pid %d since %s, %s, %d tasks\n", s.PID, s.Since.Format(time.DateTime), s.Address, len(s.Tasks))
+		return nil
+	}}
+	c.AddCommand(start, stop, status)
+	return c
+}

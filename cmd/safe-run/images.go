@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/safe-run/safe-run/internal/cli"
+	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/images"
+	"github.com/safe-run/safe-run/spec"
+)
+
+// endpoint are the flags of every verb that talks to containerd.
+type endpoint struct{ address, namespace string }
+
+func (e *endpoint) flags(c *cobra.Command) {
+	c.Flags().StringVar(&e.address, "address", "", "containerd socket")
+	c.Flags().StringVar(&e.namespace, "namespace", "", "containerd namespace")
+}
+
+// with connects, does the work, and cleans up what earlier launches left.
+func (e *endpoint) with(ctx context.Context, work func(context.Context, *session) error) error {
+	s, err := connect(ctx, e.address, e.namespace)
+	if err != nil {
+		return err
+	}
+	if err := s.launcher.Sweep(ctx, s.fresh); err != nil {
+		printError(os.Stderr, err)
+	}
+	return work(ctx, s)
+}
+
+// pull fetches an image, showing progress on a terminal and nothing otherwise.
+func pull(ctx context.Context, s *session, ref, platform string, quiet bool) (spec.Image, error) {
+	var progress images.Progress
+	done := func() {}
+	if !quiet && term.IsTerminal(int(os.Stderr.Fd())) {
+		progress, done = images.Bar(os.Stderr, ref)
+	}
+	img, err := s.images.Pull(ctx, ref, platform, progress)
+	done()
+	return img, err
+}
+
+func pullVerb() *cobra.Command {
+	var e endpoint
+	var quiet bool
+	var platform string
+	c := &cobra.Command{Use: "pull [OPTIONS] NAME[:TAG|@DIGEST]", Short: "Fetch an image from its registry", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
+		return e.with(c.Context(), func(ctx context.Context, s *session) error {
+			img, err := pull(ctx, s, args[0], platform, quiet)
+			if err == nil {
+				fmt.Println(img.Name)
+			}
+			return err
+		})
+	}}
+	e.flags(c)
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress display")
+	c.Flags().StringVar(&platform, "platform", "", "os[/arch[/variant]]")
+	return c
+}
+
+func loadVerb() *cobra.Command {
+	var e endpoint
+	var input, platform string
+	var quiet bool
+	c := &cobra.Command{Use: "load [OPTIONS]", Short: "Read images from a docker or OCI archive", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		var r io.Reader = os.Stdin
+		if input != "" {
+			caller, err := cli.CallerOf(os.Geteuid(), os.LookupEnv)
+			if err != nil {
+				return err
+			}
+			var f *os.File
+			if err := caller.Do(func() (err error) { f, err = os.Open(input); return err }); err != nil {
+				return fail.Wrap(fail.Usage, err, "image archive")
+			}
+			defer f.Close()
+			r = f
+		} else if term.IsTerminal(int(os.Stdin.Fd())) {
+			return fail.New(fail.Usage, "requested load from stdin, but stdin is a terminal").Hint("name the archive with --input, or redirect it")
+		}
+		return e.with(c.Context(), func(ctx context.Context, s *session) error {
+			var progress images.Progress
+			done := func() {}
+			if !quiet && term.IsTerminal(int(os.Stderr.Fd())) {
+				progress, done = images.Bar(os.Stderr, "archive")
+			}
+			lines, err := s.images.Load(ctx, r, platform, progress)
+			done()
+			for _, l := range lines {
+				if !quiet {
+					fmt.Println(printable(l))
+				}
+			}
+			return err
+		})
+	}}
+	e.flags(c)
+	c.Flags().StringVarP(&input, "input", "i", "", "read from this file instead of stdin")
+	c.Flags().StringVar(&platform, "platform", "", "os[/arch[/variant]]")
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing")
+	return c
+}
+
+func imagesVerb() *cobra.Command {
+	var e endpoint
+	var quiet, noTrunc bool
+	c := &cobra.Command{Use: "images [OPTIONS]", Short: "List images", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		return e.with(c.Context(), func(ctx context.Context, s *session) error {
+			list, err := s.images.List(ctx)
+			if err != nil {
+				return err
+			}
+			return printImages(list, quiet, noTrunc)
+		})
+	}}
+	e.flags(c)
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only ids")
+	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "full ids")
+	return c
+}
+
+func rmiVerb() *cobra.Command {
+	var e endpoint
+	var force bool
+	c := &cobra.Command{Use: "rmi [OPTIONS] IMAGE...", Short: "Remove images", Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, args []string) error {
+		return e.with(c.Context(), func(ctx context.Context, s *session) error {
+			lines, err := s.images.Remove(ctx, force, args...)
+			for _, l := range lines {
+				fmt.Println(printable(l))
+			}
+			return err
+		})
+	}}
+	e.flags(c)
+	c.Flags().BoolVarP(&force, "force", "f", false, "also names that containers were started by")
+	return c
+}
+
+func printImages(list []images.Entry, quiet, noTrunc bool) error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 8, 3, ' ', 0)
+	if !quiet {
+		fmt.Fprintln(w, "REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE")
+	}
+	for _, e := range list {
+		id := strings.TrimPrefix(e.ID, "sha256:")
+		if !noTrunc && len(id) > 12 {
+			id = id[:12]
+		}
+		if quiet {
+			fmt.Fprintln(w, id)
+			continue
+		}
+		created, size := "N/A", units.HumanSize(float64(e.Unpacked))
+		if !e.Created.IsZero() {
+			created = units.HumanDuration(time.Since(e.Created)) + " ago"
+		}
+		if e.Problem != "" {
+			size = printable(e.Problem)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", printable(e.Repository), printable(e.Tag), id, created, size)
+	}
+	return w.Flush()
+}

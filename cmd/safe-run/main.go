@@ -1,0 +1,130 @@
+// Command safe-run is `docker run`, spoken to containerd directly, with least
+// privilege as the default.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/safe-run/safe-run/internal/cli"
+	"github.com/safe-run/safe-run/internal/fail"
+)
+
+// version is set by the linker.
+var version = "devel"
+
+func main() {
+	// A launch lives some tens of milliseconds and needs a few MiB: collecting
+	// garbage in it costs more than it gives. The memory limit keeps the rest
+	// of a long life small.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(24 << 20)
+	os.Exit(dispatch(os.Args[1:]))
+}
+
+// dispatch runs the verb the first word names; any other first word belongs
+// to run, whose verb may be left out.
+func dispatch(args []string) int {
+	if len(args) == 0 {
+		cli.Help(os.Stdout, "", 0)
+		return 0
+	}
+	if args[0] == "run" {
+		return run(args[1:], "run")
+	}
+	root := verbs()
+	if v := verbNamed(root, args[0]); v || args[0] == "help" || args[0] == "completion" || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd {
+		debug.SetGCPercent(100)
+		root.SetArgs(args)
+		return report(root.ExecuteContext(context.Background()), "")
+	}
+	return run(args, "")
+}
+
+func verbNamed(root *cobra.Command, name string) bool {
+	for _, c := range root.Commands() {
+		if c.Name() == name || c.HasAlias(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// verbs are all subcommands but run, whose command line is docker's own.
+func verbs() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "safe-run [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Short:         "Run a container with the least privileges it needs",
+		SilenceErrors: true, SilenceUsage: true,
+	}
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if c == root {
+			cli.Help(os.Stdout, "", 0)
+			return
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%s\n\n%s", c.Short, c.UsageString())
+	})
+	root.AddCommand(
+		pullVerb(), loadVerb(), imagesVerb(), rmiVerb(),
+		psVerb(), rmVerb(),
+		engineVerb(), policyVerb(), versionVerb(), superviseVerb(), faultsVerb(),
+	)
+	return root
+}
+
+// exitCodes maps kinds of errors to docker's exit codes. This is the only
+// place that does.
+var exitCodes = map[fail.Kind]int{
+	fail.Internal: 125, fail.Usage: 125, fail.Refused: 125, fail.NotFound: 125,
+	fail.Conflict: 125, fail.HostCannot: 125,
+	fail.CmdNotExec: 126, fail.CmdNotFound: 127,
+	fail.NoStatus: 1,
+}
+
+// report prints an error and gives the exit code for it.
+func report(err error, usage string) int {
+	if err == nil {
+		return 0
+	}
+	var e *fail.Error
+	if !errors.As(err, &e) {
+		e = &fail.Error{Kind: fail.Usage, Err: err}
+	}
+	if e.Kind == fail.Interrupted {
+		return 128 + e.Signal
+	}
+	printError(os.Stderr, err)
+	if usage != "" && (e.Kind == fail.Usage || e.Kind == fail.NoStatus) {
+		fmt.Fprint(os.Stderr, usage)
+	}
+	return exitCodes[e.Kind]
+}
+
+// printError prints one error with its next step. Control characters may come
+// from images or files and could steer the terminal: they are escaped.
+func printError(w io.Writer, err error) {
+	var e *fail.Error
+	fmt.Fprintf(w, "safe-run: %s\n", printable(err.Error()))
+	if errors.As(err, &e) && e.Next != "" {
+		fmt.Fprintf(w, "  %s\n", printable(e.Next))
+	}
+}
+
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' {
+			return r
+		}
+		if r < 0x20 || (r >= 0x7f && r < 0xa0) {
+			return '�'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/moby/term"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	xterm "golang.org/x/term"
+
+	"github.com/safe-run/safe-run/audit"
+	"github.com/safe-run/safe-run/internal/cli"
+	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/host"
+	"github.com/safe-run/safe-run/internal/source"
+	"github.com/safe-run/safe-run/launcher"
+	"github.com/safe-run/safe-run/policy"
+	"github.com/safe-run/safe-run/profiles"
+	"github.com/safe-run/safe-run/spec"
+)
+
+// errRefused says that refusals were printed already.
+var errRefused = errors.New("refused")
+
+// run is the main verb. verb is "run", or "" where the word was left out.
+func run(args []string, verb string) int {
+	cctx, err := cli.NewContext()
+	if err != nil {
+		return report(err, "")
+	}
+	inv, err := cli.Parse(args, cctx)
+	for _, n := range inv.Notices {
+		fmt.Fprintln(os.Stderr, printable(n))
+	}
+	if err != nil {
+		return report(err, cli.UsageLine(verb))
+	}
+	if inv.Help {
+		cli.Help(os.Stdout, verb, width())
+		return 0
+	}
+	code, err := launch(context.Background(), inv)
+	if errors.Is(err, errRefused) {
+		return exitCodes[fail.Refused]
+	}
+	if err != nil {
+		return report(err, "")
+	}
+	return code
+}
+
+func width() int {
+	if w, _, err := xterm.GetSize(int(os.Stdout.Fd())); err == nil {
+		return w
+	}
+	return 0
+}
+
+// launch takes a parsed command line through review to a running container,
+// and gives the container's exit code.
+func launch(ctx context.Context, inv *cli.Invocation) (int, error) {
+	w := &inv.Workload
+	caller, err := cli.CallerOf(os.Geteuid(), os.LookupEnv)
+	if err != nil {
+		return 0, err
+	}
+	if inv.DryRun == "" {
+		if err := checkTerminal(w); err != nil {
+			return 0, err
+		}
+		if err := checkCIDFile(w.CIDFile, caller); err != nil {
+			return 0, err
+		}
+	}
+	site, err := policy.LoadSite(sitePolicy)
+	if err != nil {
+		return 0, err
+	}
+	features := host.Probe()
+	set, err := source.Gather(w.Mounts, w.Devices, policy.KnownPaths())
+	if err != nil {
+		return 0, err
+	}
+	defer set.Close()
+	rq := policy.Request{
+		Workload: *w, Sources: set.Sources, DeviceSources: set.Devices, Host: features, Site: site,
+		CheckSeccomp: func(b []byte) error {
+			_, err := profiles.ParseSeccomp(b, profiles.Options{Arch: features.Arch})
+			return err
+		},
+		Provisional: true,
+	}
+	// What is refused whatever the image says is refused before anything is
+	// fetched or started.
+	if _, refusals := policy.Review(rq); len(refusals) > 0 {
+		return 0, printRefusals(inv.Refusals, refusals)
+	}
+	if os.Geteuid() != 0 {
+		return 0, fail.New(fail.HostCannot, "safe-run needs root: it talks to containerd and makes namespaces").Hint("run it with sudo")
+	}
+
+	s, err := connect(ctx, inv.Address, inv.Namespace)
+	if err != nil {
+		return 0, err
+	}
+	if err := floors(ctx, s, site); err != nil {
+		return 0, err
+	}
+	img, err := image(ctx, s, w)
+	if err != nil {
+		return 0, err
+	}
+	rq.Image, rq.Provisional = img, false
+	grants, refusals := policy.Review(rq)
+	if len(refusals) > 0 {
+		return 0, printRefusals(inv.Refusals, refusals)
+	}
+
+	lr := launcher.Request{
+		Workload: *w, Image: img, Host: features, Limits: site.Limits(), Grants: grants,
+		Sources:  set.Sources,
+		InitPath: initPath(s),
+		ResolveImage: func(ctx context.Context, ref string) (spec.Image, error) {
+			return resolve(ctx, s, ref, w.Platform, w.Pull, true)
+		},
+		Unpack:  func(ctx context.Context) error { return s.images.Unpack(ctx, img, nil) },
+		Created: func(id string) error { return writeCIDFile(w.CIDFile, id, caller) },
+		Attest:  attest(features, grants),
+		Aside: func(ctx context.Context) error {
+			if err := s.launcher.Sweep(ctx, s.fresh); err != nil {
+				printError(os.Stderr, err)
+			}
+			return nil
+		},
+		Background: background(s.target.Address, s.launcher.Namespace),
+		Streams:    streams(w),
+	}
+	if w.TTY && w.Interactive {
+		if lr.DetachKeys, err = detachKeys(w); err != nil {
+			return 0, err
+		}
+	}
+	if err := confine(ctx, &lr, site, features); err != nil {
+		return 0, err
+	}
+	if inv.DryRun != "" {
+		return 0, dryRun(ctx, s, lr, inv.DryRun)
+	}
+	return s.launcher.Run(ctx, lr)
+}
+
+// image gives the image to run: the tag is resolved to a digest once, here.
+func image(ctx context.Context, s *session, w *spec.Workload) (spec.Image, error) {
+	return resolve(ctx, s, w.Image, w.Platform, w.Pull, w.Quiet)
+}
+
+func resolve(ctx context.Context, s *session, ref, platform, policy string, quiet bool) (spec.Image, error) {
+	if policy == "always" {
+		return pull(ctx, s, ref, platform, quiet)
+	}
+	img, err := s.images.Resolve(ctx, ref, platform)
+	if err == nil || fail.KindOf(err) != fail.NotFound || policy == "never" {
+		return img, err
+	}
+	if !quiet {
+		fmt.Fprintf(os.Stderr, "Unable to find image '%s' locally\n", printable(ref))
+	}
+	return pull(ctx, s, ref, platform, quiet)
+}
+
+// checkTerminal refuses -t with an attached standard input that is no
+// terminal, as docker does (exit 1).
+func checkTerminal(w *spec.Workload) error {
+	if w.TTY && attached(w, "stdin") && !xterm.IsTerminal(int(os.Stdin.Fd())) {
+		return fail.New(fail.NoStatus, "the input device is not a TTY").Hint("leave out -t, or -i")
+	}
+	return nil
+}
+
+// attached says whether a stream is connected, by docker's rules: -i adds
+// stdin; without -a both outputs are.
+func attached(w *spec.Workload, stream string) bool {
+	if stream == "stdin" && w.Interactive {
+		return true
+	}
+	if len(w.Attach) == 0 {
+		return stream != "stdin"
+	}
+	for _, a := range w.Attach {
+		if a == stream {
+			return true
+		}
+	}
+	return false
+}
+
+func streams(w *spec.Workload) launcher.Streams {
+	var s launcher.Streams
+	if attached(w, "stdin") {
+		s.In = os.Stdin
+	}
+	if attached(w, "stdout") {
+		s.Out = os.Stdout
+	}
+	if attached(w, "stderr") {
+		s.Err = os.Stderr
+		if w.TTY && s.Out == nil {
+			s.Out = os.Stderr
+		}
+	}
+	return s
+}
+
+func detachKeys(w *spec.Workload) ([]byte, error) {
+	keys := "ctrl-p,ctrl-q"
+	if w.DetachKeys != nil {
+		keys = *w.DetachKeys
+	}
+	b, err := term.ToBytes(keys)
+	return b, fail.Wrap(fail.NoStatus, err, "invalid detach keys %q", keys)
+}
+
+// attest compares what the kernel enforces with the spec.
+func attest(f spec.Features, g spec.Grants) func(int, *specs.Spec, bool) error {
+	return func(pid int, s *specs.Spec, started bool) error {
+		phase := audit.Created
+		if started {
+			phase = audit.Started
+		}
+		return audit.Attest(pid, s, audit.Want{Phase: phase, Host: f, Grants: g})
+	}
+}
+
+func printRefusals(form string, r []policy.Refusal) error {
+	if form == "json" {
+		if err := policy.WriteJSON(os.Stderr, r); err != nil {
+			return err
+		}
+	} else {
+		if err := policy.WriteText(os.Stderr, r); err != nil {
+			return err
+		}
+	}
+	return errRefused
+}
+
+// dryRun prints what would be run and leaves nothing.
+func dryRun(ctx context.Context, s *session, rq launcher.Request, form string) error {
+	in, built, err := s.launcher.Plan(ctx, rq)
+	if err != nil {
+		return err
+	}
+	if form == "summary" {
+		fmt.Print(spec.Summary(in, built))
+		return nil
+	}
+	e := json.NewEncoder(os.Stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return fail.Wrap(fail.Internal, e.Encode(built), "printing the spec")
+}

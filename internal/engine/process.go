@@ -1,0 +1,365 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/safe-run/safe-run/internal/fail"
+)
+
+const (
+	startTimeout = 30 * time.Second // a start takes 40 ms; a database to repair takes longer
+	stopTimeout  = 15 * time.Second
+	maxLog       = 1 << 20
+)
+
+// Start makes sure that the engine runs and answers. started is false if it
+// did before. It works for any number of callers at the same moment.
+func (e *Engine) Start(ctx context.Context) (started bool, err error) {
+	_, started, err = e.start(ctx)
+	return started, err
+}
+
+func (e *Engine) start(ctx context.Context) (pid int, started bool, err error) {
+	if pid, err := probe(ctx, e.Address(), probeTimeout); err == nil {
+		e.trimLog()
+		return pid, false, nil
+	}
+	if os.Geteuid() != 0 {
+		return 0, false, fail.New(fail.HostCannot, "only root can start containerd, this is uid %d", os.Geteuid()).
+			Hint("run safe-run as root")
+	}
+	if m := missing(e.bin); m != "" {
+		return 0, false, fail.New(fail.HostCannot, "the engine in %q has no %s", e.bin, m).
+			Hint("make engine, or install safe-run with its engine")
+	}
+	if err := e.prepare(); err != nil {
+		return 0, false, err
+	}
+	unlock, err := e.lock(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	defer unlock()
+	if pid, err := probe(ctx, e.Address(), probeTimeout); err == nil {
+		return pid, false, nil
+	}
+	// A process without an answering socket: its starter was killed while it
+	// came up. A second one on the same data would only get in its way.
+	if p, ok := e.find(); ok {
+		defer p.close()
+		if pid, err := e.await(ctx, nil); err == nil {
+			return pid, false, nil
+		}
+		return 0, false, fail.New(fail.HostCannot, "the engine (process %d) does not answer on %q%s", p.pid, e.Address(), e.logTail()).
+			Hint("safe-run engine stop --force, then try again")
+	}
+	e.trimLog()
+	exited, err := e.spawn()
+	if err != nil {
+		return 0, false, fail.Wrap(fail.HostCannot, err, "starting the engine")
+	}
+	pid, err = e.await(ctx, exited)
+	if err != nil {
+		return 0, false, err
+	}
+	return pid, true, nil
+}
+
+// spawn starts containerd so that it belongs to nobody: its own session, no
+// terminal, no environment, no open files of the launcher's. It stays in the
+// launcher's cgroup: which other cgroup is right is known to a service manager
+// alone. Where the engine must outlive a login session or a unit, it is
+// started as a unit of its own ("safe-run engine start"), before anything else
+// needs it.
+func (e *Engine) spawn() (exited <-chan error, err error) {
+	if err := e.writeConfig(); err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(e.LogPath(), os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = log.Close() }()
+	// Descriptors this process inherited (a shell's "3>file") are not marked
+	// close-on-exec; those it opened itself are.
+	if err := unix.CloseRange(3, ^uint(0)>>1&0xffffffff, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) {
+		return nil, fmt.Errorf("marking open files close-on-exec: %w", err)
+	}
+	exe := filepath.Join(e.bin, "containerd")
+	cmd := exec.Command(exe, "--config", e.configPath())
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=" + e.bin + ":/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// containerd makes directories that containers must be able to pass
+	// through; the umask of whoever comes first must not close or open them.
+	// Files of this process have explicit modes.
+	old := syscall.Umask(0o022)
+	err = cmd.Start()
+	syscall.Umask(old)
+	if err != nil {
+		return nil, err
+	}
+	ch := make(chan error, 1)
+	go func() { ch <- cmd.Wait() }()
+	return ch, nil
+}
+
+// await waits until the socket answers.
+func (e *Engine) await(ctx context.Context, exited <-chan error) (pid int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		if pid, err := probe(ctx, e.Address(), probeTimeout); err == nil {
+			return pid, nil
+		}
+		select {
+		case err := <-exited:
+			if err == nil {
+				err = errors.New("exit status 0")
+			}
+			return 0, fail.New(fail.HostCannot, "the engine ended while it started (%v)%s", err, e.logTail()).
+				Hint("its log is %s", e.LogPath())
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return 0, fail.Wrap(fail.Internal, ctx.Err(), "waiting for the engine")
+			}
+			return 0, fail.New(fail.HostCannot, "the engine did not answer on %q within %v%s", e.Address(), startTimeout, e.logTail()).
+				Hint("its log is %s", e.LogPath())
+		case <-tick.C:
+		}
+	}
+}
+
+// Status is what is known of the engine from outside.
+type Status struct {
+	Running bool
+	PID     int
+	Since   time.Time // start of the process, to the second
+	Address string
+	Answers bool     // the socket takes connections
+	Tasks   []string // NAMESPACE/ID of each task, running or stopped but not deleted
+}
+
+// Status looks for the engine without starting it.
+func (e *Engine) Status(ctx context.Context) Status {
+	s := Status{Address: e.Address(), Tasks: e.tasks()}
+	_, err := probe(ctx, e.Address(), probeTimeout)
+	s.Answers = err == nil
+	if p, ok := e.find(); ok {
+		defer p.close()
+		s.Running, s.PID = true, p.pid
+		if st, err := os.Stat(fmt.Sprintf("/proc/%d", p.pid)); err == nil {
+			s.Since = st.ModTime().Truncate(time.Second)
+		}
+	}
+	return s
+}
+
+// Stop ends the engine. It refuses, with kind Conflict, while there are tasks,
+// unless force is set: they then go on without an engine, and the next start
+// finds them again. With force a process that does not end is killed. stopped
+// is false if none ran.
+func (e *Engine) Stop(ctx context.Context, force bool) (stopped bool, err error) {
+	if _, err := os.Stat(e.state); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	unlock, err := e.lock(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	p, ok := e.find()
+	if !ok {
+		return false, nil
+	}
+	defer p.close()
+	if t := e.tasks(); len(t) > 0 && !force {
+		return false, fail.New(fail.Conflict, "the engine has %d containers, such as %q", len(t), t[0]).
+			Hint("stop them first, or use --force: they then run on without an engine")
+	}
+	if err := unix.PidfdSendSignal(p.fd, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return false, fail.Wrap(fail.Internal, err, "stopping the engine (process %d)", p.pid)
+	}
+	if p.ended(ctx, stopTimeout) {
+		return true, nil
+	}
+	if force {
+		_ = unix.PidfdSendSignal(p.fd, unix.SIGKILL, nil, 0)
+		if p.ended(ctx, stopTimeout) {
+			return true, nil
+		}
+	}
+	return false, fail.New(fail.HostCannot, "the engine (process %d) did not end within %v", p.pid, stopTimeout).
+		Hint("safe-run engine stop --force kills it")
+}
+
+// tasks lists the bundles of the engine's shims.
+func (e *Engine) tasks() []string {
+	all, _ := filepath.Glob(filepath.Join(e.state, "io.containerd.runtime.v2.task", "*", "*"))
+	for i, p := range all {
+		all[i] = filepath.Join(filepath.Base(filepath.Dir(p)), filepath.Base(p))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// process is a process held by a descriptor, so that its number cannot come to
+// mean another one.
+type process struct{ pid, fd int }
+
+func (p process) close() { _ = unix.Close(p.fd) }
+
+// ended waits for the end of the process.
+func (p process) ended(ctx context.Context, timeout time.Duration) bool {
+	deadline := time.Now().Add(timeout)
+	for time.Now().Before(deadline) && ctx.Err() == nil {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}, 50)
+		if n > 0 {
+			return true
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return false
+		}
+	}
+	return false
+}
+
+// find gives the engine's process. It goes by what the process is (our uid, a
+// containerd, with our configuration file as its argument), not by a number
+// written down somewhere: such a file can be stale or missing.
+func (e *Engine) find() (process, bool) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return process{}, false
+	}
+	for _, d := range entries {
+		pid, err := strconv.Atoi(d.Name())
+		if err != nil || !e.is(pid) {
+			continue
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			continue
+		}
+		// Once more, now that the number is held.
+		if e.is(pid) {
+			return process{pid, fd}, true
+		}
+		_ = unix.Close(fd)
+	}
+	return process{}, false
+}
+
+func (e *Engine) is(pid int) bool {
+	dir := "/proc/" + strconv.Itoa(pid)
+	cmdline, err := readBounded(dir+"/cmdline", 64<<10)
+	if err != nil {
+		return false
+	}
+	args := strings.Split(string(bytes.TrimSuffix(cmdline, []byte{0})), "\x00")
+	if len(args) != 3 || filepath.Base(args[0]) != "containerd" || args[1] != "--config" || args[2] != e.configPath() {
+		return false
+	}
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) != nil || int(st.Uid) != os.Geteuid() {
+		return false
+	}
+	// A zombie has no executable. After an upgrade the old file is gone, which
+	// the kernel says in the name.
+	exe, err := os.Readlink(dir + "/exe")
+	return err == nil && strings.TrimSuffix(filepath.Base(exe), " (deleted)") == "containerd"
+}
+
+// lock is held by whoever starts or stops the engine.
+func (e *Engine) lock(ctx context.Context) (func(), error) {
+	fd, err := unix.Open(e.lockPath(), unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fail.Wrap(fail.HostCannot, err, "opening the engine's lock %q", e.lockPath())
+	}
+	deadline := time.Now().Add(startTimeout + stopTimeout)
+	for {
+		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { _ = unix.Close(fd) }, nil
+		}
+		if ctx.Err() != nil {
+			err = ctx.Err()
+			break
+		}
+		if time.Now().After(deadline) || !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			break
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	_ = unix.Close(fd)
+	return nil, fail.Wrap(fail.HostCannot, err, "waiting for another safe-run that starts or stops the engine")
+}
+
+// trimLog keeps the log bounded: a large one is moved aside, together with the
+// one before it at most two MiB. The engine appends, so it goes on writing at
+// the new end.
+func (e *Engine) trimLog() {
+	f, err := os.OpenFile(e.LogPath(), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return
+	}
+	defer func() { _ = f.Close() }()
+	st, err := f.Stat()
+	if err != nil || st.Size() <= maxLog {
+		return
+	}
+	old, err := os.OpenFile(e.LogPath()+".1", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return
+	}
+	_, _ = io.Copy(old, io.NewSectionReader(f, st.Size()-maxLog/2, maxLog/2))
+	_ = old.Close()
+	_ = f.Truncate(0)
+}
+
+// logTail gives the last lines of the log for a message, quoted.
+func (e *Engine) logTail() string {
+	f, err := os.Open(e.LogPath())
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	st, err := f.Stat()
+	if err != nil {
+		return ""
+	}
+	const most = 2048
+	from := max(0, st.Size()-most)
+	b, err := io.ReadAll(io.NewSectionReader(f, from, most))
+	if err != nil {
+		return ""
+	}
+	var out strings.Builder
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	for _, l := range lines[max(0, len(lines)-5):] {
+		if l != "" {
+			fmt.Fprintf(&out, "\n  %.400q", l)
+		}
+	}
+	if out.Len() == 0 {
+		return ""
+	}
+	return "; it said:" + out.String()
+}

@@ -1,0 +1,591 @@
+// Package idmap gives each container a block of subordinate user and group
+// ids that no other container, user or tool of this host has.
+package idmap
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/spec"
+)
+
+// Files are the tables of the host that say which ids belong to whom. An empty
+// or missing path is an empty table.
+type Files struct {
+	SubUID, SubGID string
+	Passwd, Group  string
+	// Nspawn is the directory in which systemd-nspawn locks the blocks it
+	// uses of the range both share, one file per first uid.
+	Nspawn string
+}
+
+// DefaultFiles are those of this host.
+func DefaultFiles() Files {
+	return Files{
+		SubUID: "/etc/subuid", SubGID: "/etc/subgid",
+		Passwd: "/etc/passwd", Group: "/etc/group",
+		Nspawn: "/run/systemd/nspawn-uid",
+	}
+}
+
+// Pool is the set of blocks of a host, kept in a directory of claims that all
+// processes share.
+//
+// A claim is a symbolic link named after the kind and the first id of the
+// block ("u524288", "g524288"), whose target text names the owner. Making a
+// symbolic link fails if the name exists and carries its text from the first
+// moment, so a claim is exclusive and never half-written, in one system call,
+// without locks, and costs the same whatever the number of containers. The
+// next free block is found by a hint that moves on with each claim; a wrong
+// hint costs more tries, never a wrong answer.
+//
+// No claim is synced to disk. If the host crashes, claims of containers that
+// still have a record may be lost. Nothing runs then, and no file on disk
+// carries ids of the block (rootfs and binds are idmapped, tmpfs is gone), so
+// the only danger is to give the block to a second container and then to start
+// the first one again with its old ids. Whoever starts a recorded container
+// therefore calls Hold first, which takes the old block again or says that it
+// is taken.
+type Pool struct {
+	dir    string
+	uids   blocks
+	gids   blocks
+	total  int
+	nspawn string // "" if our blocks come from the site's own entry
+	self   string // this process, "PID-STARTTIME"
+	proc   string
+}
+
+// Claim is a block that is taken.
+type Claim struct {
+	Block spec.IDBlock
+	Owner string
+	// Taker is the process that took the block, "PID-STARTTIME".
+	Taker string
+}
+
+const hintFile = "next"
+
+// Open reads the host's tables and gives the pool whose claims are in dir,
+// which is made (mode 0700) if it is missing.
+//
+// The blocks come from the entries of Owner in SubUID and SubGID. If neither
+// file has one, they come from the range systemd reserves for containers. Ids
+// that belong to others in any of the tables are left out in both cases.
+// The error is of kind HostCannot if there is not a single block.
+func Open(dir string, f Files) (*Pool, error) {
+	uids, ownU, err := load(f.SubUID, f.Passwd, f.Passwd)
+	if err != nil {
+		return nil, err
+	}
+	gids, ownG, err := load(f.SubGID, f.Group, f.Passwd)
+	if err != nil {
+		return nil, err
+	}
+	if ownU != ownG {
+		has, not := f.SubUID, f.SubGID
+		if ownG {
+			has, not = not, has
+		}
+		return nil, fail.New(fail.HostCannot, "%q has an entry for %q, but %q has none: a container needs both kinds of ids", has, Owner, not).
+			Hint("add the same line to %s", not)
+	}
+	p := &Pool{dir: dir, uids: uids, gids: gids, total: min(uids.total, gids.total), proc: "/proc"}
+	if !ownU {
+		p.nspawn = f.Nspawn
+	}
+	if p.total == 0 {
+		return nil, fail.New(fail.HostCannot, "no block of %d subordinate ids is free of other owners in %q and %q (%d of uids, %d of gids)",
+			BlockSize, f.SubUID, f.SubGID, uids.total, gids.total).
+			Hint("add a line such as %s:%d:%d, a range nobody else has, to both files", Owner, systemdFirst, 1024*BlockSize)
+	}
+	if err := privateDir(dir); err != nil {
+		return nil, err
+	}
+	start, err := startTime(p.proc, os.Getpid())
+	if err != nil {
+		return nil, fail.Wrap(fail.HostCannot, err, "reading this process's start time")
+	}
+	p.self = fmt.Sprintf("%d-%s", os.Getpid(), start)
+	return p, nil
+}
+
+// load gives the blocks of one kind and whether they come from an entry of
+// ours. ids is the table of that kind's ids, passwd tells our uid, since an
+// entry may name its owner by number.
+func load(sub, ids, passwd string) (blocks, bool, error) {
+	subData, err := readTable(sub)
+	if err != nil {
+		return blocks{}, false, err
+	}
+	idData, err := readTable(ids)
+	if err != nil {
+		return blocks{}, false, err
+	}
+	used, ours, err := parseIDs(ids, idData, Owner)
+	if err != nil {
+		return blocks{}, false, err
+	}
+	if passwd != ids {
+		pwData, err := readTable(passwd)
+		if err != nil {
+			return blocks{}, false, err
+		}
+		var members []span
+		if members, ours, err = parsePasswdGIDs(passwd, pwData); err != nil {
+			return blocks{}, false, err
+		}
+		used = append(used, members...)
+	}
+	isOwner := func(name string) bool { return name == Owner || slices.Contains(ours, name) }
+	mine, others, err := parseSubIDs(sub, subData, isOwner)
+	if err != nil {
+		return blocks{}, false, err
+	}
+	own := len(mine) > 0
+	if !own {
+		mine = []span{{systemdFirst, systemdEnd}}
+	}
+	return cut(mine, append(used, others...)), own, nil
+}
+
+// parsePasswdGIDs gives the primary groups of a passwd file and the uid of
+// Owner, in decimal.
+func parsePasswdGIDs(path string, data []byte) (used []span, uids []string, err error) {
+	_, uids, err = parseIDs(path, data, Owner)
+	if err != nil {
+		return nil, nil, err
+	}
+	for line := range strings.Lines(string(data)) {
+		fields := strings.SplitN(line, ":", 5)
+		if len(fields) < 5 {
+			continue
+		}
+		if id, ok := decimal([]byte(fields[3])); ok {
+			used = append(used, span{id, id + 1})
+		}
+	}
+	return used, uids, nil
+}
+
+// Len is the number of blocks there are, taken or free.
+func (p *Pool) Len() int { return p.total }
+
+// Take claims a free block for owner, a container id (letters, digits, "_.-",
+// at most 128). The error is of kind HostCannot if all blocks are taken.
+func (p *Pool) Take(owner string) (spec.IDBlock, error) {
+	if !validOwner(owner) {
+		return spec.IDBlock{}, fail.New(fail.Internal, "%.80q cannot own ids", owner)
+	}
+	// The hint is followed for some tries: it is wrong where long-lived
+	// containers sit, or where others took the same hint at the same moment.
+	i := p.hint()
+	for range min(64, p.total) {
+		b, ok, err := p.try(i, owner)
+		if err != nil || ok {
+			return b, err
+		}
+		i = (i + 1) % p.total
+	}
+	// A pool of which a tenth is free gives a block in some ten random tries.
+	for range min(128, p.total) {
+		b, ok, err := p.try(rand.IntN(p.total), owner)
+		if err != nil || ok {
+			return b, err
+		}
+	}
+	return p.takeAny(owner)
+}
+
+// takeAny walks the whole pool; only a pool that is nearly full needs it.
+func (p *Pool) takeAny(owner string) (spec.IDBlock, error) {
+	names, err := p.names()
+	if err != nil {
+		return spec.IDBlock{}, err
+	}
+	taken := make(map[string]bool, len(names))
+	for _, n := range names {
+		taken[n] = true
+	}
+	for i := range p.total {
+		b := p.block(i)
+		if taken[uname(b)] || taken[gname(b)] {
+			continue
+		}
+		b, ok, err := p.try(i, owner)
+		if err != nil || ok {
+			return b, err
+		}
+	}
+	return spec.IDBlock{}, fail.New(fail.HostCannot, "all %d blocks of %d subordinate ids are taken by containers", p.total, BlockSize).
+		Hint("remove containers, or give user %s a larger range in /etc/subuid and /etc/subgid", Owner)
+}
+
+// try claims block i. It gives false if somebody has it.
+func (p *Pool) try(i int, owner string) (spec.IDBlock, bool, error) {
+	b := p.block(i)
+	if p.nspawn != "" {
+		var st unix.Stat_t
+		if unix.Lstat(p.nspawn+"/"+strconv.FormatUint(uint64(b.HostUID), 10), &st) == nil {
+			return b, false, nil
+		}
+	}
+	ok, err := p.claim(b, owner)
+	if err != nil || !ok {
+		return b, false, err
+	}
+	p.setHint((i + 1) % p.total)
+	return b, true, nil
+}
+
+// claim makes both links of a block. Two are needed, although they mostly have
+// the same number: after an edit of the tables another uid block may come with
+// the same gid block.
+func (p *Pool) claim(b spec.IDBlock, owner string) (bool, error) {
+	t := text(Claim{Block: b, Owner: owner, Taker: p.self})
+	err := unix.Symlink(t, p.dir+"/"+uname(b))
+	if errors.Is(err, unix.EEXIST) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fail.Wrap(fail.HostCannot, err, "claiming ids in %q", p.dir)
+	}
+	// A second name of the same link: one inode instead of two, half the cost.
+	err = unix.Link(p.dir+"/"+uname(b), p.dir+"/"+gname(b))
+	if err == nil {
+		return true, nil
+	}
+	// Nobody else removes this link meanwhile: the process it names is alive.
+	_ = unix.Unlink(p.dir + "/" + uname(b))
+	if errors.Is(err, unix.EEXIST) {
+		return false, nil
+	}
+	return false, fail.Wrap(fail.HostCannot, err, "claiming ids in %q", p.dir)
+}
+
+// Hold makes sure that owner has the very block b, as before a recorded
+// container starts again: true if it had it or could take it, false if somebody
+// else has it now or it no longer lies in the pool. Then the container needs
+// another block, and a spec with it.
+func (p *Pool) Hold(b spec.IDBlock, owner string) (bool, error) {
+	if !validOwner(owner) || b.Size != BlockSize {
+		return false, fail.New(fail.Internal, "%.80q cannot own ids", owner)
+	}
+	if !p.contains(b) {
+		return false, nil
+	}
+	unlock, err := p.lock()
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	for _, name := range []string{uname(b), gname(b)} {
+		c, err := p.read(name)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+		case err != nil:
+			return false, err
+		case c.Owner != owner:
+			return false, nil
+		}
+	}
+	t := text(Claim{Block: b, Owner: owner, Taker: p.self})
+	for _, name := range []string{uname(b), gname(b)} {
+		if err := unix.Symlink(t, p.dir+"/"+name); err != nil && !errors.Is(err, unix.EEXIST) {
+			return false, fail.Wrap(fail.HostCannot, err, "claiming ids in %q", p.dir)
+		}
+		// A taker does not ask for the lock and may have been faster.
+		if c, err := p.read(name); err != nil || c.Owner != owner {
+			p.drop(b, owner)
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func (p *Pool) contains(b spec.IDBlock) bool {
+	return p.uids.has(b.HostUID) && p.gids.has(b.HostGID)
+}
+
+// has says whether a block of b begins at id.
+func (b blocks) has(id uint32) bool {
+	return slices.ContainsFunc(b.runs, func(r run) bool {
+		return uint64(id) >= r.start && uint64(id) < r.start+uint64(r.n)*BlockSize && (uint64(id)-r.start)%BlockSize == 0
+	})
+}
+
+// Release gives a block of owner back. A block that is free or has another
+// owner is left alone: releasing twice is no error.
+func (p *Pool) Release(b spec.IDBlock, owner string) error {
+	unlock, err := p.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return p.drop(b, owner)
+}
+
+// drop removes the links of a block that name owner. The lock is held: between
+// reading a link and removing it nobody else may remove and a third make it.
+func (p *Pool) drop(b spec.IDBlock, owner string) error {
+	var errs []error
+	for _, name := range []string{gname(b), uname(b)} {
+		c, err := p.read(name)
+		if errors.Is(err, os.ErrNotExist) || err == nil && c.Owner != owner {
+			continue
+		}
+		if err == nil {
+			err = unix.Unlink(p.dir + "/" + name)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return fail.Wrap(fail.Internal, errors.Join(errs...), "releasing ids in %q", p.dir)
+}
+
+// Reclaim releases the blocks whose taker has ended and whose owner is not
+// alive, and gives their number. alive is asked once per owner, without a lock
+// held; it must say true for every container that has a record, running or
+// not.
+//
+// A launch needs no protection of its own, if the process that takes a block
+// also makes the container's record: while it lives, the block stays, and if it
+// died without a record, there will never be one.
+func (p *Pool) Reclaim(alive func(owner string) bool) (int, error) {
+	names, err := p.names()
+	if err != nil {
+		return 0, err
+	}
+	verdict := map[string]bool{}
+	gone := map[spec.IDBlock]string{}
+	var errs []error
+	for _, name := range names {
+		c, err := p.read(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		// The order matters: the record is made while the taker lives, so once it
+		// is dead the answer about the record is final.
+		if p.running(c.Taker) {
+			continue
+		}
+		live, known := verdict[c.Owner]
+		if !known {
+			live = alive(c.Owner)
+			verdict[c.Owner] = live
+		}
+		if !live {
+			gone[c.Block] = c.Owner
+		}
+	}
+	if len(gone) == 0 {
+		return 0, errors.Join(errs...)
+	}
+	unlock, err := p.lock()
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	n := 0
+	for b, owner := range gone {
+		if err := p.drop(b, owner); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		n++
+	}
+	return n, errors.Join(errs...)
+}
+
+// List gives all claims, ordered by first uid.
+func (p *Pool) List() ([]Claim, error) {
+	names, err := p.names()
+	if err != nil {
+		return nil, err
+	}
+	var out []Claim
+	for _, name := range names {
+		if name[0] != 'u' {
+			continue
+		}
+		c, err := p.read(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	slices.SortFunc(out, func(a, b Claim) int { return int(int64(a.Block.HostUID) - int64(b.Block.HostUID)) })
+	return out, nil
+}
+
+func (p *Pool) block(i int) spec.IDBlock {
+	return spec.IDBlock{HostUID: p.uids.at(i), HostGID: p.gids.at(i), Size: BlockSize}
+}
+
+func uname(b spec.IDBlock) string { return "u" + strconv.FormatUint(uint64(b.HostUID), 10) }
+func gname(b spec.IDBlock) string { return "g" + strconv.FormatUint(uint64(b.HostGID), 10) }
+
+// text is what a claim's links say: OWNER UID GID TAKER.
+func text(c Claim) string {
+	return fmt.Sprintf("%s %d %d %s", c.Owner, c.Block.HostUID, c.Block.HostGID, c.Taker)
+}
+
+// read parses a claim. It is an error if the link is not about its own name.
+func (p *Pool) read(name string) (Claim, error) {
+	t, err := os.Readlink(p.dir + "/" + name)
+	if err != nil {
+		return Claim{}, err
+	}
+	f := strings.Fields(t)
+	if len(f) == 4 && validOwner(f[0]) {
+		uid, okU := decimal([]byte(f[1]))
+		gid, okG := decimal([]byte(f[2]))
+		c := Claim{Block: spec.IDBlock{HostUID: uint32(uid), HostGID: uint32(gid), Size: BlockSize}, Owner: f[0], Taker: f[3]}
+		if okU && okG && (name == uname(c.Block) || name == gname(c.Block)) {
+			return c, nil
+		}
+	}
+	return Claim{}, fail.New(fail.Internal, "%q in %q is not a claim of ids: %.200q", name, p.dir, t).
+		Hint("no container uses it if none of them maps to that id; then remove it")
+}
+
+// names lists the links in the directory.
+func (p *Pool) names() ([]string, error) {
+	d, err := os.Open(p.dir)
+	if err != nil {
+		return nil, fail.Wrap(fail.Internal, err, "listing the claims of ids")
+	}
+	defer func() { _ = d.Close() }()
+	all, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, fail.Wrap(fail.Internal, err, "listing the claims of ids")
+	}
+	return slices.DeleteFunc(all, func(n string) bool {
+		if len(n) < 2 || n[0] != 'u' && n[0] != 'g' {
+			return true
+		}
+		_, ok := decimal([]byte(n[1:]))
+		return !ok
+	}), nil
+}
+
+// hint reads where the next free block is likely to be.
+func (p *Pool) hint() int {
+	b, err := os.ReadFile(filepath.Join(p.dir, hintFile))
+	if err != nil || len(b) > 16 {
+		return 0
+	}
+	i, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || i < 0 {
+		return 0
+	}
+	return i % p.total
+}
+
+// setHint is one write of constant length, so that two writers leave one of
+// their values. Errors do not matter: it is a hint.
+func (p *Pool) setHint(i int) {
+	fd, err := unix.Open(filepath.Join(p.dir, hintFile), unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return
+	}
+	_, _ = unix.Pwrite(fd, fmt.Appendf(nil, "%010d\n", i), 0)
+	_ = unix.Close(fd)
+}
+
+// lock serialises those who remove claims.
+func (p *Pool) lock() (func(), error) {
+	fd, err := unix.Open(p.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fail.Wrap(fail.Internal, err, "opening the directory of ids %q", p.dir)
+	}
+	for {
+		err = unix.Flock(fd, unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, fail.Wrap(fail.Internal, err, "locking the directory of ids %q", p.dir)
+	}
+	return func() { _ = unix.Close(fd) }, nil
+}
+
+// running says whether the process that took a claim still exists.
+func (p *Pool) running(taker string) bool {
+	pid, start, ok := strings.Cut(taker, "-")
+	n, err := strconv.Atoi(pid)
+	if !ok || err != nil || n <= 0 {
+		return false
+	}
+	now, err := startTime(p.proc, n)
+	return err == nil && now == start
+}
+
+// startTime is field 22 of /proc/PID/stat: with the pid it names a process for
+// as long as the host is up.
+func startTime(proc string, pid int) (string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("%s/%d/stat", proc, pid))
+	if err != nil {
+		return "", err
+	}
+	// The second field is a name in brackets and may hold anything.
+	i := strings.LastIndexByte(string(b), ')')
+	f := strings.Fields(string(b[i+1:]))
+	if i < 0 || len(f) < 20 {
+		return "", fmt.Errorf("stat of process %d is too short", pid)
+	}
+	return f[19], nil
+}
+
+func validOwner(s string) bool {
+	if s == "" || len(s) > 128 || s[0] == '.' || s[0] == '-' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		switch {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_', c == '.', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// privateDir makes sure that dir is a directory of ours that others cannot
+// write.
+func privateDir(dir string) error {
+	if !filepath.IsAbs(dir) {
+		return fail.New(fail.Internal, "the directory of ids %q is not absolute", dir)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fail.Wrap(fail.HostCannot, err, "making the directory of ids")
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return fail.Wrap(fail.HostCannot, err, "looking at the directory of ids")
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
+		return fail.New(fail.HostCannot, "%q must be a directory of uid %d that nobody else can write (is mode %#o, uid %d)",
+			dir, os.Geteuid(), st.Mode, st.Uid)
+	}
+	return nil
+}

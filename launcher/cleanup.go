@@ -1,0 +1,226 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/store"
+	"github.com/safe-run/safe-run/internal/volumes"
+)
+
+// stopTimeout is how long a clean-up waits for a killed task to end.
+const stopTimeout = 10 * time.Second
+
+// remove takes everything away that a container has anywhere: task, record,
+// snapshot, ids, anonymous volumes, files, name. It works by the id alone, on
+// whatever part of it exists, and can be repeated. The entry is given up
+// last, so what fails halfway is found again.
+func (l *Launcher) remove(ctx context.Context, e *store.Entry, rec store.Record) error {
+	ctx, cancel := l.detached(ctx)
+	defer cancel()
+	// The task and the snapshot do not know of each other: containerd unmounts
+	// with the task, and removing a snapshot only marks it.
+	var wg sync.WaitGroup
+	var snapErr error
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		snapErr = l.removeSnapshot(ctx, rec.ID)
+	}()
+	err := l.removeTask(ctx, rec.ID)
+	if err == nil {
+		if derr := l.containers.Delete(ctx, rec.ID); derr != nil && !isNotFound(derr) {
+			err = engineError(derr, "removing the container record")
+		}
+		err = errors.Join(err, fault("container-deleted"))
+	}
+	wg.Wait()
+	if err == nil {
+		err = l.dropImages(ctx, rec.ID, e.Dir)
+	}
+	if err = errors.Join(err, snapErr); err != nil {
+		e.Release()
+		return err
+	}
+	vs := volumes.In(l.Store.Root)
+	for _, v := range rec.Anonymous {
+		err = errors.Join(err, vs.Remove(v))
+	}
+	if rec.Block.Size != 0 {
+		err = errors.Join(err, l.IDs.Release(rec.Block, rec.ID))
+	}
+	if err != nil {
+		e.Release()
+		return err
+	}
+	return e.Remove()
+}
+
+func (l *Launcher) removeSnapshot(ctx context.Context, id string) error {
+	if err := l.snapshots.Remove(ctx, id); err != nil && !isNotFound(err) {
+		return engineError(err, "removing the snapshot")
+	}
+	return fault("snapshot-removed")
+}
+
+// removeTask deletes the task of a container, killing it first if it lives.
+func (l *Launcher) removeTask(ctx context.Context, id string) error {
+	if gone, err := l.deleteTask(ctx, id); gone || err != nil {
+		return err
+	}
+	// It lives, or is paused, or half created.
+	_, _ = l.tasks.Resume(ctx, &tasksapi.ResumeTaskRequest{ContainerID: id})
+	_, err := l.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, Signal: uint32(syscall.SIGKILL), All: true})
+	if err != nil && !isNotFound(err) {
+		// A task that has just ended says so in many ways; the delete below tells.
+		_ = err
+	}
+	wctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	_, _ = l.tasks.Wait(wctx, &tasksapi.WaitRequest{ContainerID: id})
+	for end := time.Now().Add(stopTimeout); ; time.Sleep(20 * time.Millisecond) {
+		gone, err := l.deleteTask(ctx, id)
+		if gone {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fail.Wrap(fail.Internal, err, "the task of container %s cannot be removed", id)
+		}
+	}
+}
+
+// deleteTask deletes a task that has ended. gone is true if there is none
+// afterwards.
+func (l *Launcher) deleteTask(ctx context.Context, id string) (gone bool, err error) {
+	_, err = l.tasks.Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: id})
+	if err == nil || isNotFound(err) {
+		return true, fault("task-deleted")
+	}
+	st, gerr := l.tasks.Get(ctx, &tasksapi.GetRequest{ContainerID: id})
+	if isNotFound(gerr) {
+		return true, nil
+	}
+	if gerr == nil && st.Process.GetStatus() == tasktypes.Status_STOPPED {
+		return false, nil // being deleted, or needs another try
+	}
+	return false, nil
+}
+
+// Sweep cleans up after launchers that died. fresh says that this is the
+// first command since boot, when all records are looked at. Nothing of a
+// container whose launcher lives is touched.
+func (l *Launcher) Sweep(ctx context.Context, fresh bool) error {
+	live, err := l.Store.Live()
+	if err != nil {
+		return err
+	}
+	ids := live
+	if fresh {
+		all, err := l.Store.IDs()
+		if err != nil {
+			return err
+		}
+		ids = append(ids, all...)
+	}
+	dead := 0
+	var errs error
+	for _, id := range ids {
+		if len(id) != 64 || l.Store.Supervised(id) {
+			continue
+		}
+		rec, lerr := l.Store.Load(id)
+		if lerr == nil && rec.Keep && rec.Phase == store.PhaseExited {
+			continue
+		}
+		if lerr == nil && rec.Address != l.Address {
+			continue // another containerd's
+		}
+		e := l.Store.Capture(id)
+		if e == nil {
+			continue
+		}
+		dead++
+		errs = errors.Join(errs, l.bury(ctx, e, rec))
+	}
+	if dead > 0 {
+		_, err := l.IDs.Reclaim(func(owner string) bool {
+			if l.Store.Supervised(owner) {
+				return true
+			}
+			_, err := l.Store.Load(owner)
+			return err == nil
+		})
+		errs = errors.Join(errs, err)
+	}
+	return errs
+}
+
+// bury ends the container of a launcher that died. Without --rm a container
+// that had started stays, stopped, as docker leaves it.
+func (l *Launcher) bury(ctx context.Context, e *store.Entry, rec store.Record) error {
+	if err := l.settle(ctx, rec.ID); err != nil {
+		e.Release()
+		return err
+	}
+	if rec.Keep && rec.Phase == store.PhaseRunning {
+		dctx, cancel := l.detached(ctx)
+		defer cancel()
+		if err := l.removeTask(dctx, rec.ID); err != nil {
+			e.Release()
+			return err
+		}
+		rec.Phase, rec.ExitCode = store.PhaseExited, 137
+		if err := l.Store.Save(rec); err != nil {
+			e.Release()
+			return err
+		}
+		return e.End()
+	}
+	return l.remove(ctx, e, rec)
+}
+
+// settle waits until containerd is done with a task creation that the dead
+// launcher had asked for: the request is cancelled with its connection, but
+// the shim takes a moment to see it.
+func (l *Launcher) settle(ctx context.Context, id string) error {
+	dctx, cancel := l.detached(ctx)
+	defer cancel()
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {
+		_, err := l.tasks.Get(dctx, &tasksapi.GetRequest{ContainerID: id})
+		if err == nil {
+			return nil // it exists and can be removed
+		}
+		if !isNotFound(err) {
+			return engineError(err, "looking for the task of a dead launcher")
+		}
+		if !l.bundleExists(id) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// bundleExists looks for the runtime's directory of a task in the places
+// where cgroup v1, v2 or runc would show it.
+func (l *Launcher) bundleExists(id string) bool {
+	for _, p := range []string{
+		"/sys/fs/cgroup/safe-run/" + id,
+		"/sys/fs/cgroup/memory/safe-run/" + id,
+		filepath.Join("/run/containerd/runc", l.Namespace, id),
+		filepath.Join("/run/containerd/io.containerd.runtime.v2.task", l.Namespace, id),
+		filepath.Join(l.Store.Run, "engine/state/io.containerd.runtime.v2.task", l.Namespace, id),
+	} {
+		if _, err := os.Lstat(p); err == nil {
+			return true
+		}
+	}
+	return false
+}

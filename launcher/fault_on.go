@@ -1,0 +1,34 @@
+//go:build faults
+
+package launcher
+
+import (
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/safe-run/safe-run/internal/fail"
+)
+
+// Steps lists the points of fault injection in the order a launch meets them.
+func Steps() []string {
+	return []string{
+		"begin", "name", "ids", "volumes", "prepare", "facts", "files", "container", "cidfile",
+		"fifos", "task", "attest", "wait", "start", "running", "exited",
+		"task-deleted", "snapshot-removed", "container-deleted",
+	}
+}
+
+// fault fails ("STEP:error") or kills ("STEP:kill") the launcher if the
+// environment names this step in SAFE_RUN_FAULT.
+func fault(step string) error {
+	want, how, _ := strings.Cut(os.Getenv("SAFE_RUN_FAULT"), ":")
+	if want != step {
+		return nil
+	}
+	if how == "kill" {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+	return fail.New(fail.Internal, "injected fault after %q", step)
+}

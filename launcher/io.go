@@ -1,0 +1,148 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/moby/term"
+	"golang.org/x/sys/unix"
+
+	"github.com/safe-run/safe-run/internal/fail"
+)
+
+// Streams are the caller's ends. A nil stream is not attached.
+type Streams struct {
+	In, Out, Err *os.File
+}
+
+// stdio connects a task's FIFOs with the caller's streams. Only the FIFOs are
+// given to the container: never the caller's terminal itself, into which
+// TIOCSTI could type.
+type stdio struct {
+	dir      string
+	in       string // FIFO paths; "" is not attached
+	out, err string
+
+	rout, rerr *os.File
+	win        *os.File
+
+	wg         sync.WaitGroup
+	brokenPipe atomic.Bool
+	broken     chan struct{} // closed when the reader of our output went away
+	detach     chan struct{} // closed when the detach keys were typed
+	once       sync.Once
+}
+
+func newStdio(dir string, s Streams, tty bool) (*stdio, error) {
+	p := &stdio{dir: dir, broken: make(chan struct{}), detach: make(chan struct{})}
+	mk := func(name string) (string, error) {
+		path := filepath.Join(dir, name)
+		return path, fail.Wrap(fail.HostCannot, unix.Mkfifo(path, 0o600), "FIFO for %s", name)
+	}
+	var err error
+	if s.In != nil {
+		if p.in, err = mk("stdin"); err != nil {
+			return nil, err
+		}
+	}
+	// The reading ends are opened before the shim opens the writing ones, and
+	// read from only after it has: so neither blocks nor sees an early end.
+	if s.Out != nil {
+		if p.out, err = mk("stdout"); err != nil {
+			return nil, err
+		}
+		if p.rout, err = os.OpenFile(p.out, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
+			return nil, fail.Wrap(fail.HostCannot, err, "standard output")
+		}
+	}
+	if s.Err != nil && !tty {
+		if p.err, err = mk("stderr"); err != nil {
+			return nil, err
+		}
+		if p.rerr, err = os.OpenFile(p.err, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
+			return nil, fail.Wrap(fail.HostCannot, err, "standard error")
+		}
+	}
+	return p, nil
+}
+
+// start copies. It is called once the task is created.
+func (p *stdio) start(s Streams, keys []byte, closeIn func()) error {
+	if p.in != "" {
+		w, err := os.OpenFile(p.in, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return fail.Wrap(fail.HostCannot, err, "standard input")
+		}
+		p.win = w
+		go p.copyIn(s.In, keys, closeIn)
+	}
+	if p.rout != nil {
+		p.wg.Add(1)
+		go p.copyOut(s.Out, p.rout)
+	}
+	if p.rerr != nil {
+		p.wg.Add(1)
+		go p.copyOut(s.Err, p.rerr)
+	}
+	return nil
+}
+
+func (p *stdio) copyIn(from *os.File, keys []byte, closeIn func()) {
+	var r io.Reader = from
+	if keys != nil {
+		r = term.NewEscapeProxy(from, keys)
+	}
+	_, err := io.Copy(p.win, r)
+	var esc term.EscapeError
+	if errors.As(err, &esc) {
+		p.once.Do(func() { close(p.detach) })
+		return
+	}
+	p.win.Close()
+	closeIn()
+}
+
+// copyOut drains the container's stream even if nobody reads ours any more:
+// what happens then is the caller's decision (see broken).
+func (p *stdio) copyOut(to, from *os.File) {
+	defer p.wg.Done()
+	_, err := io.Copy(to, from)
+	if err == nil {
+		return
+	}
+	if errors.Is(err, unix.EPIPE) && p.brokenPipe.CompareAndSwap(false, true) {
+		close(p.broken)
+	}
+	_, _ = io.Copy(io.Discard, from)
+}
+
+// drain waits until all output has been copied. The writing ends belong to
+// the shim, which closes them when the last process of the container is gone.
+func (p *stdio) drain(limit time.Duration) {
+	done := make(chan struct{})
+	go func() { p.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(limit):
+	}
+}
+
+func (p *stdio) close() {
+	for _, f := range []*os.File{p.rout, p.rerr, p.win} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// closeStdin tells the shim that no more input comes.
+func (l *Launcher) closeStdin(ctx context.Context, id string) {
+	_, _ = l.tasks.CloseIO(ctx, &tasksapi.CloseIORequest{ContainerID: id, Stdin: true})
+}

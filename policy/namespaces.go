@@ -1,0 +1,137 @@
+package policy
+
+import "strings"
+
+// namespace is one flag that chooses a namespace.
+type namespace struct {
+	flag  string
+	what  string
+	own   []string // values that mean a namespace of its own, besides ""
+	asked func(*Request) []string
+	why   string // what host mode gives away
+	allow string // word of the site policy for host mode; "": none
+}
+
+func namespaces() []namespace {
+	one := func(get func(*Request) string) func(*Request) []string {
+		return func(r *Request) []string { return []string{get(r)} }
+	}
+	return []namespace{
+		{
+			"--pid", "pid", []string{"private"},
+			one(func(r *Request) string { return r.Workload.PIDMode }),
+			"sight of all processes of the host, with their environment and open files under /proc", "pid-host",
+		},
+		{
+			"--ipc", "ipc", []string{"private", "none", "shareable"},
+			one(func(r *Request) string { return r.Workload.IPCMode }),
+			"the shared memory of the host's processes", "ipc-host",
+		},
+		{
+			"--uts", "uts", []string{"private"},
+			one(func(r *Request) string { return r.Workload.UTSMode }),
+			"the host's name, which it may see and, with a capability, change", "uts-host",
+		},
+		{
+			"--userns", "userns", []string{"private"},
+			one(func(r *Request) string { return r.Workload.UserNSMode }),
+			"root of the container is root of the host again: the namespace is what stops most escapes", "userns-host",
+		},
+		{
+			"--cgroupns", "cgroupns", []string{"private"},
+			one(func(r *Request) string { return r.Workload.CgroupNSMode }),
+			"the layout of the host's control groups", "",
+		},
+		{
+			"--network", "network", nil,
+			func(r *Request) []string { return r.Workload.Networks },
+			"the host's network: services on localhost, abstract sockets, every port", "network-host",
+		},
+	}
+}
+
+// mode brings the value of a namespace flag to one spelling.
+func mode(typed string) string { return strings.ToLower(strings.TrimSpace(typed)) }
+
+func namespaceRules() []Rule {
+	rules := make([]Rule, 0, 2*len(namespaces())+1)
+	for _, ns := range namespaces() {
+		rules = append(rules, Rule{
+			ID: ns.what + "-host", Title: "Host's " + ns.what + " namespace", Grant: grantOf(ns.allow),
+			GivesAway: ns.why,
+			SaferWay:  "leave it out: the container gets a namespace of its own",
+			Check: func(r *Request) (found []Finding) {
+				for _, typed := range ns.asked(r) {
+					f := Finding{Flag: ns.flag + "=" + shown(typed)}
+					if ns.allow != "" {
+						f.Need = allow(ns.allow)
+					}
+					found = append(found, when(ns.mode(typed) == "host", f)...)
+				}
+				return found
+			},
+		}, Rule{
+			ID: ns.what + "-join", Title: "Joining another " + ns.what + " namespace",
+			GivesAway: "the boundary to that other container or process: what gets hold of one has both",
+			SaferWay:  "leave it out, and let the two talk over a network or a volume",
+			Check: func(r *Request) (found []Finding) {
+				for _, typed := range ns.asked(r) {
+					found = append(found, when(ns.foreign(typed), Finding{Flag: ns.flag + "=" + shown(typed)})...)
+				}
+				return found
+			},
+		})
+	}
+	return append(rules, Rule{
+		ID: "network-driver-opt", Title: "Driver options of a network",
+		GivesAway: "kernel settings and driver switches past the list of --sysctl",
+		SaferWay:  "use --sysctl for settings of the container's own network",
+		Check: func(r *Request) (found []Finding) {
+			for _, n := range r.Workload.Networks {
+				for field := range strings.SplitSeq(n, ",") {
+					key, _, _ := strings.Cut(field, "=")
+					found = append(found, when(mode(key) == "driver-opt", Finding{Flag: "--network " + shown(n)})...)
+				}
+			}
+			return found
+		},
+	})
+}
+
+func grantOf(allow string) string {
+	if allow == "" {
+		return ""
+	}
+	return "allow"
+}
+
+// mode takes name= out of the CSV form of --network.
+func (ns namespace) mode(typed string) string {
+	if ns.what != "network" || !strings.Contains(typed, "=") {
+		return mode(typed)
+	}
+	for field := range strings.SplitSeq(typed, ",") {
+		if key, value, _ := strings.Cut(field, "="); mode(key) == "name" {
+			return mode(strings.Trim(value, `"`))
+		}
+	}
+	return ""
+}
+
+// foreign says whether a value is neither a namespace of its own nor host: a
+// join (container:ID, ns:PATH), or a word nobody knows.
+func (ns namespace) foreign(typed string) bool {
+	m := ns.mode(typed)
+	if m == "" || m == "host" {
+		return false
+	}
+	if ns.what == "network" {
+		return strings.ContainsAny(m, ":/") // names of networks have neither
+	}
+	for _, own := range ns.own {
+		if m == own {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,141 @@
+// Bench measures what a hardened launch costs beside the plain ones, on this
+// machine, in one go, and prints the table of the README.
+//
+// All contenders of a table run in turns, so that whatever else the machine
+// does meets them alike; figures are medians. It needs root and the files
+// `make build engine images` makes.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// plan is how much is measured.
+type plan struct {
+	runs    int // of each contender
+	running int // containers that run in the background for the second half of a comparison
+	atOnce  int // simultaneous launches
+}
+
+// place is where the programs and the state are.
+type place struct {
+	safeRun, ctr, runc, mkimage string
+	dir                         string // temporary, of this run
+	socket                      string // of the engine both launchers use
+}
+
+const image = "docker.io/library/busybox:latest"
+
+func main() {
+	var p plan
+	flag.IntVar(&p.runs, "runs", 20, "runs of each contender")
+	flag.IntVar(&p.running, "running", 200, "containers running in the background")
+	flag.IntVar(&p.atOnce, "at-once", 32, "launches at once")
+	flag.Parse()
+	if err := bench(p); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(p plan) (err error) {
+	if os.Geteuid() != 0 {
+		return errors.New("needs root: it runs containers")
+	}
+	here, err := setUp()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = exec.Command(here.safeRun, "engine", "stop", "--force").Run()
+		err = errors.Join(err, os.RemoveAll(here.dir))
+	}()
+	describe(p)
+	for _, part := range []func(plan, place) error{launches, memory, images, crowd, atOnce, refusals} {
+		if err := part(p, here); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func setUp() (place, error) {
+	build, err := filepath.Abs("build")
+	if err != nil {
+		return place{}, err
+	}
+	dir, err := os.MkdirTemp("", "safe-run-bench-")
+	if err != nil {
+		return place{}, err
+	}
+	here := place{
+		safeRun: filepath.Join(build, "safe-run"), ctr: filepath.Join(build, "engine/ctr"),
+		runc: filepath.Join(build, "engine/runc"), mkimage: filepath.Join(build, "mkimage"), dir: dir,
+	}
+	for k, v := range map[string]string{"SAFE_RUN_ROOT": filepath.Join(dir, "root"), "SAFE_RUN_STATE": filepath.Join(dir, "state")} {
+		if err := os.Setenv(k, v); err != nil {
+			return place{}, err
+		}
+	}
+	os.Unsetenv("CONTAINERD_ADDRESS")
+	out, err := output(here.safeRun, "engine", "start")
+	if err != nil {
+		return place{}, err
+	}
+	here.socket = strings.TrimSpace(out)
+	if err := os.Setenv("CONTAINERD_ADDRESS", here.socket); err != nil {
+		return place{}, err
+	}
+	archive := filepath.Join(build, "images/busybox.tar")
+	if _, err := output(here.safeRun, "load", "-q", "-i", archive); err != nil {
+		return place{}, err
+	}
+	_, err = output(here.ctr, "images", "import", archive)
+	return here, err
+}
+
+// output runs a command that must succeed.
+func output(name string, args ...string) (string, error) {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// describe says on what the figures were measured.
+func describe(p plan) {
+	model := "?"
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		if _, rest, ok := strings.Cut(string(b), "model name\t: "); ok {
+			model, _, _ = strings.Cut(rest, "\n")
+		}
+	}
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	cgroups := "v1"
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		cgroups = "v2"
+	}
+	fmt.Printf("Measured %s: Linux %s, cgroup %s, %d CPUs (%s), %s; medians of %d runs in turns.\n",
+		time.Now().Format(time.DateOnly), strings.TrimSpace(string(kernel)), cgroups, runtime.NumCPU(), model, runtime.GOARCH, p.runs)
+}
+
+// safeRunArgs is the hardened launch of the main table.
+func safeRunArgs(here place, image string, command ...string) []string {
+	return append([]string{here.safeRun, "--rm", "--network", "none", image}, command...)
+}
+
+// ctrArgs is the plain launch everything is compared to. Each needs a name
+// of its own.
+func ctrArgs(here place, command ...string) []string {
+	name := fmt.Sprintf("bench-%d", time.Now().UnixNano())
+	return append([]string{here.ctr, "run", "--rm", image, name}, command...)
+}

@@ -1,0 +1,139 @@
+package e2e
+
+import (
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestFaults: after an error, or a SIGKILL, right behind any step of a
+// launch, the next command leaves the machine as it was.
+func TestFaults(t *testing.T) {
+	r := call(request{bin: here.faulty, args: []string{"__faults"}})
+	steps := strings.Fields(r.stdout)
+	if r.code != 0 || len(steps) < 10 {
+		t.Fatalf("the steps of a launch: %s", r)
+	}
+	dir := tempDir(t)
+	before := take(t)
+	for _, step := range steps {
+		for _, how := range []string{"error", "kill"} {
+			for _, flags := range [][]string{
+				{"--rm"},
+				{"--rm", "--name", "e2e-fault", "-v", "/data", "-v", dir + ":/src", "--init"},
+			} {
+				name := step + " " + how
+				if len(flags) > 1 {
+					name += " with volumes"
+				}
+				t.Run(name, func(t *testing.T) {
+					r := call(request{
+						bin: here.faulty, args: append(flags[:len(flags):len(flags)], "busybox", "true"),
+						env: []string{"SAFE_RUN_FAULT=" + step + ":" + how},
+					})
+					if r.code == 0 && how == "kill" {
+						t.Logf("step %s was not met", step)
+					}
+					if how == "error" && r.code == 0 {
+						t.Logf("step %s: the error was survived", step)
+					}
+					if r := run("images", "-q"); r.code != 0 {
+						t.Errorf("the next command: %s", r)
+					}
+					settle(t, before)
+				})
+			}
+		}
+	}
+}
+
+// settle waits for shims and the kernel to finish what the next command has
+// begun, then compares.
+func settle(t *testing.T, before inventory) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		after := take(t)
+		if equal(before, after) || time.Now().After(deadline) {
+			same(t, before, after)
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func equal(a, b inventory) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for k := range a {
+		if strings.Join(a[k], "\n") != strings.Join(b[k], "\n") {
+			return false
+		}
+	}
+	return true
+}
+
+// TestKilled: the same for SIGKILL at 50 moments nobody chose.
+func TestKilled(t *testing.T) {
+	before := take(t)
+	full := run("--rm", "busybox", "true").took
+	for i := range 50 {
+		cmd := exec.Command(here.bin, "--rm", "-v", "/data", "--init", "busybox", "sleep", "0.05")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		wait := time.Duration(rand.Int64N(int64(full + 100*time.Millisecond)))
+		time.Sleep(wait)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if i%10 == 9 {
+			if r := run("images", "-q"); r.code != 0 {
+				t.Fatal(r)
+			}
+			settle(t, before)
+			if t.Failed() {
+				t.Fatalf("after kill %d, %s into the launch", i+1, wait)
+			}
+		}
+	}
+	if r := run("--rm", "busybox", "true"); r.code != 0 {
+		t.Error(r)
+	}
+	settle(t, before)
+}
+
+// TestInterrupted: Ctrl-C before the container runs ends with 130 and leaves
+// nothing.
+func TestInterrupted(t *testing.T) {
+	before := take(t)
+	for i := range 20 {
+		cmd := exec.Command(here.bin, "--rm", "--init", "busybox", "sleep", "30")
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		// Go's runtime needs a moment before it can catch a signal at all.
+		time.Sleep(20*time.Millisecond + time.Duration(i)*10*time.Millisecond)
+		_ = cmd.Process.Signal(os.Interrupt)
+		done := make(chan struct{})
+		go func() { _ = cmd.Wait(); close(done) }()
+		select {
+		case <-done:
+			if code := cmd.ProcessState.ExitCode(); code != 130 {
+				t.Errorf("interrupted after %d ms: exit %d, wanted 130", 20+10*i, code)
+			}
+		case <-time.After(15 * time.Second):
+			t.Errorf("interrupted after %d ms: did not end", 20+10*i)
+			_ = cmd.Process.Kill()
+			<-done
+		}
+	}
+	if r := run("images", "-q"); r.code != 0 {
+		t.Error(r)
+	}
+	settle(t, before)
+}
