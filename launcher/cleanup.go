@@ -44,7 +44,7 @@ func (l *Launcher) remove(ctx context.Context, e *store.Entry, rec store.Record)
 	}
 	wg.Wait()
 	if err == nil {
-		err = l.dropImages(ctx, rec.ID, e.Dir)
+		err = errors.Join(dropSources(e.IO), l.dropImages(ctx, rec.ID, e.Dir))
 	}
 	if err = errors.Join(err, snapErr); err != nil {
 		e.Release()
@@ -167,6 +167,10 @@ func (l *Launcher) Sweep(ctx context.Context, fresh bool) error {
 // that had started stays, stopped, as docker leaves it.
 func (l *Launcher) bury(ctx context.Context, e *store.Entry, rec store.Record) error {
 	if err := l.settle(ctx, rec.ID); err != nil {
+		e.Release()
+		return err
+	}
+	if err := dropSources(e.IO); err != nil {
 		e.Release()
 		return err
 	}

@@ -24,11 +24,6 @@ func (l *Launcher) Plan(ctx context.Context, rq Request) (spec.Input, *specs.Spe
 	}
 	dir := filepath.Join(l.Store.Root, "containers", r.rec.ID)
 	r.completeVolumes()
-	for _, m := range r.Workload.Mounts {
-		if m.Type == spec.MountImage {
-			r.imageDirs = append(r.imageDirs, imageDir(dir, len(r.imageDirs)))
-		}
-	}
 	ask := r.askedPaths()
 	f, err := factsFor(filepath.Join(l.Store.Root, "cache"), r.Image.ChainID, ask, func() (*os.File, error) {
 		// A view without files of its own; containerd's garbage collection takes

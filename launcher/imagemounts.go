@@ -74,23 +74,19 @@ func (l *Launcher) dropImages(ctx context.Context, id, dir string) error {
 	}
 }
 
-// within gives the path of a volume's or image's subdirectory. No link on
-// the way may lead out.
-func within(dir, sub string) (string, error) {
-	if sub == "" {
-		return dir, nil
-	}
+// within opens a directory, or a subdirectory of it that no link on the way
+// may lead out of.
+func within(dir, sub string) (*os.File, error) {
 	root, err := openDir(dir)
-	if err != nil {
-		return "", err
+	if err != nil || sub == "" {
+		return root, err
 	}
 	defer root.Close()
 	fd, err := unix.Openat2(int(root.Fd()), sub, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS,
 	})
 	if err != nil {
-		return "", fail.Wrap(fail.NotFound, err, "subpath %q", sub)
+		return nil, fail.Wrap(fail.NotFound, err, "subpath %q", sub)
 	}
-	unix.Close(fd)
-	return filepath.Join(dir, sub), nil
+	return os.NewFile(uintptr(fd), "/proc/self/fd/"+strconv.Itoa(fd)), nil
 }

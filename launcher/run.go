@@ -168,6 +168,12 @@ func (r *run) launch(ctx context.Context) (err error) {
 	if err := fault("cidfile"); err != nil {
 		return err
 	}
+	if err := r.mountSources(); err != nil {
+		return err
+	}
+	if err := fault("mounts"); err != nil {
+		return err
+	}
 	if _, err := r.rootfs(); err != nil {
 		return err
 	}
@@ -406,12 +412,11 @@ func (r *run) input(f facts, files spec.HostFiles) (spec.Input, error) {
 		}
 		files.Init = r.InitPath
 	}
-	mounts, err := r.resolvedMounts()
 	return spec.Input{
 		ID: r.rec.ID, Workload: w, Image: r.Image, User: u, IDs: r.rec.Block,
-		Host: r.Host, Limits: r.Limits, Grants: r.Grants, Mounts: mounts, Files: files,
+		Host: r.Host, Limits: r.Limits, Grants: r.Grants, Mounts: r.resolvedMounts(), Files: files,
 		AppArmorProfile: r.AppArmorProfile, SELinuxLabel: r.SELinuxLabel, SELinuxMountLabel: r.SELinuxMountLabel,
-	}, err
+	}, nil
 }
 
 func (r *run) hostname() string {
@@ -422,35 +427,23 @@ func (r *run) hostname() string {
 }
 
 // resolvedMounts gives each mount its place on the host.
-func (r *run) resolvedMounts() ([]spec.ResolvedMount, error) {
-	vs := volumes.In(r.Store.Root)
+func (r *run) resolvedMounts() []spec.ResolvedMount {
 	var out []spec.ResolvedMount
+	images := 0
 	for i, m := range r.Workload.Mounts {
 		rm := spec.ResolvedMount{Mount: m}
 		switch m.Type {
-		case spec.MountBind:
-			src, ok := r.Sources[i]
-			if !ok || src.Runtime == "" {
-				return nil, fail.New(fail.Internal, "bind source %q is not held open", m.Source)
-			}
-			rm.HostPath, rm.IsFile = src.Runtime, !src.Mode.IsDir()
-		case spec.MountVolume:
-			p, err := within(vs.Path(m.Source), m.Subpath)
-			if err != nil {
-				return nil, err
-			}
-			rm.HostPath = p
+		case spec.MountBind, spec.MountVolume:
+			rm.HostPath = filepath.Join(r.Store.Run, "io", r.rec.ID, mountName(i))
+			rm.Mapped = r.rec.Block.Size != 0
+			rm.IsFile = m.Type == spec.MountBind && !r.Sources[i].Mode.IsDir()
 		case spec.MountImage:
-			p, err := within(r.imageDirs[0], m.Subpath)
-			if err != nil {
-				return nil, err
-			}
-			rm.HostPath = p
-			r.imageDirs = append(r.imageDirs[1:], r.imageDirs[0])
+			rm.HostPath = filepath.Join(imageDir(filepath.Join(r.Store.Root, "containers", r.rec.ID), images), m.Subpath)
+			images++
 		}
 		out = append(out, rm)
 	}
-	return out, nil
+	return out
 }
 
 // createContainer writes containerd's record. The image's labels stay out of it.
@@ -509,6 +502,9 @@ func (r *run) createTask(ctx context.Context) (err error) {
 		if err := r.Attest(int(r.pid), r.spec, false); err != nil {
 			return err
 		}
+	}
+	if err := dropSources(r.entry.IO); err != nil {
+		return err
 	}
 	if err := fault("attest"); err != nil {
 		return err

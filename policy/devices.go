@@ -94,6 +94,9 @@ func charDevice(d spec.Device, s spec.Source) (Finding, bool) {
 	if perms == "" {
 		perms = "rwm"
 	}
+	if !cleanPath(s.Real) || relate(s.Real, "/dev") != inside {
+		return Finding{Why: "a device node outside /dev"}, true // no grant can name it
+	}
 	mode := s.Mode.Perm()
 	return Finding{Need: Need{
 		Key: "devices", Value: s.Real, Perms: perms,

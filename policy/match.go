@@ -25,6 +25,9 @@ func parsePattern(s string) (pattern, error) {
 	name := s
 	if before, ok := strings.CutSuffix(name, "/*"); ok {
 		p.below, name = true, before
+		if strings.Contains(name, "@") {
+			return p, fmt.Errorf("%.80q has a digest and a wildcard", s)
+		}
 		// A bare host is no repository to the parser.
 		if !strings.Contains(name, "/") && strings.ContainsAny(name, ".:") {
 			if _, err := reference.ParseNormalizedNamed(name + "/x"); err != nil {
@@ -43,9 +46,7 @@ func parsePattern(s string) (pattern, error) {
 	}
 	p.repository = ref.Name()
 	if d, ok := ref.(reference.Digested); ok {
-		if p.digest = d.Digest().String(); p.below {
-			return p, fmt.Errorf("%.80q has a digest and a wildcard", s)
-		}
+		p.digest = d.Digest().String()
 	}
 	return p, nil
 }

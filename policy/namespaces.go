@@ -18,27 +18,32 @@ func namespaces() []namespace {
 	}
 	return []namespace{
 		{
-			"--pid", "pid", []string{"private"},
+			"--pid", "pid",
+			[]string{"private"},
 			one(func(r *Request) string { return r.Workload.PIDMode }),
 			"sight of all processes of the host, with their environment and open files under /proc", "pid-host",
 		},
 		{
-			"--ipc", "ipc", []string{"private", "none", "shareable"},
+			"--ipc", "ipc",
+			[]string{"private", "none", "shareable"},
 			one(func(r *Request) string { return r.Workload.IPCMode }),
 			"the shared memory of the host's processes", "ipc-host",
 		},
 		{
-			"--uts", "uts", []string{"private"},
+			"--uts", "uts",
+			[]string{"private"},
 			one(func(r *Request) string { return r.Workload.UTSMode }),
 			"the host's name, which it may see and, with a capability, change", "uts-host",
 		},
 		{
-			"--userns", "userns", []string{"private"},
+			"--userns", "userns",
+			[]string{"private"},
 			one(func(r *Request) string { return r.Workload.UserNSMode }),
 			"root of the container is root of the host again: the namespace is what stops most escapes", "userns-host",
 		},
 		{
-			"--cgroupns", "cgroupns", []string{"private"},
+			"--cgroupns", "cgroupns",
+			[]string{"private"},
 			one(func(r *Request) string { return r.Workload.CgroupNSMode }),
 			"the layout of the host's control groups", "",
 		},

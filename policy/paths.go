@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -26,8 +27,7 @@ type guard struct {
 	below   access
 }
 
-// guards is the table of what the host cannot give away, most serious first:
-// the first that meets a source names the refusal.
+// guards is the table of what the host cannot give away, most serious first.
 //
 // The list of system directories has its core in the CIS Docker Benchmark,
 // 5.6; the rest is what root's secrets, engines and init systems keep on disk.
@@ -223,28 +223,35 @@ type verdict struct {
 	pattern string
 	access  access
 	rel     relation
+	row     int // in the table
 }
 
-// judgeName finds the first guard that refuses a bind of name. writable says
-// how it is asked for.
-func judgeName(table []guard, name string, writable bool) (verdict, bool) {
-	for _, g := range table {
-		rel := relate(name, g.pattern)
-		refuses := open
-		switch rel {
-		case same, above:
-			refuses = g.at
-		case inside:
-			refuses = g.below
+// before orders verdicts: refused even to read comes first, then the path
+// itself, what lies in it, what holds it; then as the table goes.
+func (v verdict) before(o verdict) bool {
+	return cmp.Or(cmp.Compare(o.access, v.access), cmp.Compare(v.rel, o.rel), cmp.Compare(v.row, o.row)) < 0
+}
+
+// judgeName finds the guard that refuses a bind of name. writable says how it
+// is asked for.
+func judgeName(table []guard, name string, writable bool) (best verdict, found bool) {
+	take := func(v verdict) {
+		if (v.access == all || v.access == write && writable) && (!found || v.before(best)) {
+			best, found = v, true
 		}
-		if refuses == all || refuses == write && writable {
-			return verdict{g.rule, g.pattern, refuses, rel}, true
+	}
+	for i, g := range table {
+		switch rel := relate(name, g.pattern); rel {
+		case same, above:
+			take(verdict{g.rule, g.pattern, g.at, rel, i})
+		case inside:
+			take(verdict{g.rule, g.pattern, g.below, rel, i})
 		}
 	}
 	for _, seg := range segments(name) {
 		if slices.Contains(secretNames(), seg) {
-			return verdict{"bind-secret", name, all, same}, true
+			take(verdict{"bind-secret", name, all, same, len(table)})
 		}
 	}
-	return verdict{}, false
+	return best, found
 }

@@ -41,10 +41,7 @@ type concern struct {
 // about it, so that every spelling of a source gives the same answer.
 func sourceConcern(table []guard, m spec.Mount, s spec.Source) (concern, bool) {
 	writable := !m.ReadOnly
-	names := slices.Concat(s.Aliases, s.Above)
-	if s.Real != "" {
-		names = append(names, s.Real)
-	}
+	names := namesOf(s)
 	if slices.Contains(names, "/") {
 		return concern{rule: "bind-root"}, true
 	}
@@ -83,6 +80,24 @@ func sourceConcern(table []guard, m spec.Mount, s spec.Source) (concern, bool) {
 	return concern{}, false
 }
 
+// namesOf are all names by which the table is asked. A known path that lies
+// below a name is found by the table itself; one that does not is a hard link
+// to it or a part of the source mounted elsewhere.
+func namesOf(s spec.Source) []string {
+	names := slices.Clone(s.Aliases)
+	if s.Real != "" {
+		names = appendNew(names, s.Real)
+	}
+	by := len(names)
+	for _, known := range s.Above {
+		below := slices.ContainsFunc(names[:by], func(n string) bool { return relate(known, n) == inside })
+		if !below {
+			names = appendNew(names, known)
+		}
+	}
+	return names
+}
+
 // isEngineSocket knows the sockets by name and place, and by the names they
 // have in other places.
 func isEngineSocket(sock string, s spec.Source) bool {
@@ -119,16 +134,12 @@ func kindConcern(s spec.Source) (concern, bool) {
 	return concern{}, false
 }
 
-// nameConcern judges all names of a source by the table and gives the one
-// that stands first in it.
+// nameConcern judges all names of a source by the table and gives the most
+// serious answer.
 func nameConcern(table []guard, names []string, writable bool) (concern, bool) {
 	best, found := verdict{}, false
-	rank := func(v verdict) int {
-		return slices.IndexFunc(table, func(g guard) bool { return g.pattern == v.pattern && g.rule == v.rule })
-	}
 	for _, name := range names {
-		v, hit := judgeName(table, name, writable)
-		if hit && (!found || uint(rank(v)) < uint(rank(best))) {
+		if v, hit := judgeName(table, name, writable); hit && (!found || v.before(best)) {
 			best, found = v, true
 		}
 	}
@@ -137,7 +148,6 @@ func nameConcern(table []guard, names []string, writable bool) (concern, bool) {
 	}
 	c := concern{rule: best.rule}
 	switch {
-	case best.rule == "bind-root":
 	case best.rel == above:
 		c.why = "a directory that holds " + best.pattern
 	case best.access == write:
@@ -182,7 +192,7 @@ func bindSources(rule string, never bool) func(*Request) []Finding {
 			}
 			m, s := r.Workload.Mounts[i], r.Sources[i]
 			f := Finding{Flag: mountFlag(m), Why: c.why}
-			if !never && !c.never && s.Err == "" {
+			if !never && !c.never && s.Err == "" && cleanPath(s.Real) {
 				f.Need = Need{Key: "binds", Value: s.Real, ReadOnly: m.ReadOnly}
 			}
 			found = append(found, f)

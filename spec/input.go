@@ -162,6 +162,9 @@ type ResolvedMount struct {
 	Mount
 	HostPath string // bind, volume, image: path for the runtime; "" for tmpfs
 	IsFile   bool   // the source is not a directory
+	// Mapped: the mount at HostPath is idmapped for the container already, so
+	// the runtime need not (containerd would ask it for its features at each start).
+	Mapped bool
 }
 
 // Input is all Build looks at. Build is pure: the same Input gives the same

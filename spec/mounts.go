@@ -283,7 +283,7 @@ func bind(in Input, m ResolvedMount) specs.Mount {
 	if m.ReadOnly {
 		o.Options = append(o.Options, option("ro"))
 	}
-	if !hostUserNS(in) {
+	if !hostUserNS(in) && !m.Mapped {
 		o.Options = append(o.Options, option("idmap"))
 		o.UIDMappings, o.GIDMappings = mappings(in.IDs)
 	}

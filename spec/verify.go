@@ -26,6 +26,9 @@ type VerifyInput struct {
 	// for; OwnSources are volumes, images and files made for this container.
 	// A bind of anything else is a violation.
 	HostSources, OwnSources []string
+	// MappedSources are mounts the launcher made and idmapped for this
+	// container; the attestation checks that they are.
+	MappedSources []string
 	// AppArmorProfile and SELinuxLabel are those that were loaded, "" where
 	// the host has none.
 	AppArmorProfile, SELinuxLabel string
@@ -45,6 +48,9 @@ func VerifyFor(in Input) VerifyInput {
 			v.HostSources = append(v.HostSources, m.HostPath)
 		default:
 			v.OwnSources = append(v.OwnSources, m.HostPath)
+		}
+		if m.Mapped {
+			v.MappedSources = append(v.MappedSources, m.HostPath)
 		}
 		if m.Exec || slices.Contains(m.Tmpfs.Flags, "exec") {
 			v.ExecTargets = append(v.ExecTargets, m.Target)

@@ -247,7 +247,7 @@ func idmappedBinds(s *specs.Spec, v VerifyInput) (bad []string) {
 			bad = append(bad, violation(!mapped || !o.bind || !o.idmap || !same, "the mapping of %q is not the container's", m.Destination)...)
 			continue
 		}
-		if !mapped || !o.bind || hostTree(m, v.Grants) || deviceAt(m.Destination, v.Grants) {
+		if !mapped || !o.bind || slices.Contains(v.MappedSources, m.Source) || hostTree(m, v.Grants) || deviceAt(m.Destination, v.Grants) {
 			continue
 		}
 		bad = append(bad, violation(o.writable() || slices.Contains(v.HostSources, m.Source), "%q is not idmapped", m.Destination)...)

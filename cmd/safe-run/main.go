@@ -33,7 +33,7 @@ func main() {
 // to run, whose verb may be left out.
 func dispatch(args []string) int {
 	if len(args) == 0 {
-		cli.Help(os.Stdout, "", 0)
+		cli.Help(os.Stdout, "safe-run", width())
 		return 0
 	}
 	if args[0] == "run" {
@@ -66,7 +66,7 @@ func verbs() *cobra.Command {
 	}
 	root.SetHelpFunc(func(c *cobra.Command, args []string) {
 		if c == root {
-			cli.Help(os.Stdout, "", 0)
+			cli.Help(os.Stdout, "safe-run", width())
 			return
 		}
 		fmt.Fprintf(c.OutOrStdout(), "%s\n\n%s", c.Short, c.UsageString())

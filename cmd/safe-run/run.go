@@ -36,10 +36,10 @@ func run(args []string, verb string) int {
 		fmt.Fprintln(os.Stderr, printable(n))
 	}
 	if err != nil {
-		return report(err, cli.UsageLine(verb))
+		return report(err, cli.UsageLine(command(verb)))
 	}
 	if inv.Help {
-		cli.Help(os.Stdout, verb, width())
+		cli.Help(os.Stdout, command(verb), width())
 		return 0
 	}
 	code, err := launch(context.Background(), inv)
@@ -128,7 +128,7 @@ func launch(ctx context.Context, inv *cli.Invocation) (int, error) {
 		},
 		Unpack:  func(ctx context.Context) error { return s.images.Unpack(ctx, img, nil) },
 		Created: func(id string) error { return writeCIDFile(w.CIDFile, id, caller) },
-		Attest:  attest(features, grants),
+		Attest:  attest(),
 		Aside: func(ctx context.Context) error {
 			if err := s.launcher.Sweep(ctx, s.fresh); err != nil {
 				printError(os.Stderr, err)
@@ -224,13 +224,13 @@ func detachKeys(w *spec.Workload) ([]byte, error) {
 }
 
 // attest compares what the kernel enforces with the spec.
-func attest(f spec.Features, g spec.Grants) func(int, *specs.Spec, bool) error {
+func attest() func(int, *specs.Spec, bool) error {
 	return func(pid int, s *specs.Spec, started bool) error {
 		phase := audit.Created
 		if started {
 			phase = audit.Started
 		}
-		return audit.Attest(pid, s, audit.Want{Phase: phase, Host: f, Grants: g})
+		return audit.Attest(pid, s, audit.Want{Phase: phase})
 	}
 }
 
@@ -261,4 +261,12 @@ func dryRun(ctx context.Context, s *session, rq launcher.Request, form string) e
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return fail.Wrap(fail.Internal, e.Encode(built), "printing the spec")
+}
+
+// command is how the user called the main verb.
+func command(verb string) string {
+	if verb == "" {
+		return "safe-run"
+	}
+	return "safe-run " + verb
 }

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,27 +19,25 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 )
 
-// engine is the containerd of this test run, "" if it could not be started.
+// engine is the containerd of this test run, started by the first test that
+// needs it.
 var engine struct {
+	once   sync.Once
+	dir    string
 	socket string
+	stop   func()
 	err    error
 }
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "images-test-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		stop, err := startEngine(dir)
-		engine.err = err
-		if err == nil {
-			defer stop()
-		}
-		return m.Run()
-	}())
+	code := m.Run()
+	if engine.stop != nil {
+		engine.stop()
+	}
+	if engine.dir != "" {
+		os.RemoveAll(engine.dir)
+	}
+	os.Exit(code)
 }
 
 const engineConfig = `version = 4
@@ -102,6 +101,11 @@ func startEngine(dir string) (stop func(), err error) {
 // newStore gives a Store in a containerd namespace of the test's own.
 func newStore(t testing.TB) (*Store, context.Context) {
 	t.Helper()
+	engine.once.Do(func() {
+		if engine.dir, engine.err = os.MkdirTemp("", "images-test-"); engine.err == nil {
+			engine.stop, engine.err = startEngine(engine.dir)
+		}
+	})
 	if engine.err != nil {
 		t.Fatal(engine.err)
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/opencontainers/go-digest"
@@ -185,22 +184,18 @@ func parseManifest(data []byte, mediaType string, lim Limits) (config ocispec.De
 	return config, layers, nil
 }
 
-// imageConfig is what is looked at of a configuration, besides what the spec
-// package reads.
+// imageConfig is what this package looks at in a configuration; what a
+// container starts from is read by spec.ImageFromConfig.
 type imageConfig struct {
 	ocispec.Platform
-	Created *time.Time `json:"created"`
-	RootFS  struct {
+	RootFS struct {
 		Type    string          `json:"type"`
 		DiffIDs []digest.Digest `json:"diff_ids"`
 	} `json:"rootfs"`
 	Config struct {
-		User                 string
 		Env, Entrypoint, Cmd []string
-		WorkingDir           string
 		Volumes              map[string]struct{}
 		ExposedPorts         map[string]struct{}
-		StopSignal           string
 		Labels               map[string]string
 	} `json:"config"`
 }

@@ -227,6 +227,16 @@ var hostile = []struct {
 		check(t, err)
 		return b
 	}, ""},
+	{"volume over proc", fail.Usage, "VOLUME", func(t *testing.T) *imagekit.Built {
+		img := small("bad", "x")
+		img.Config.Volumes = imagekit.Set("/proc")
+		return build(t, img)
+	}, ""},
+	{"hard link to nothing", fail.Internal, "unpack layer 2 of 2", func(t *testing.T) *imagekit.Built {
+		img := small("bad", "x")
+		img.Layers = append(img.Layers, imagekit.Layer{Entries: []imagekit.Entry{imagekit.Hardlink("h", "etc/none")}})
+		return build(t, img)
+	}, ""},
 	{"windows", fail.HostCannot, "windows/amd64", func(t *testing.T) *imagekit.Built {
 		img := small("bad", "x")
 		img.Platform = ocispec.Platform{OS: "windows", Architecture: "amd64", OSVersion: "10.0.17763"}

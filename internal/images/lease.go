@@ -1,6 +1,7 @@
 package images
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -62,9 +63,11 @@ func (s *Store) Sweep(ctx context.Context) error {
 		return wrap(fail.Internal, err, "list leases")
 	}
 	for _, l := range list {
-		pid, _, _ := strings.Cut(l.Labels[leaseOwner], " ")
-		n, err := strconv.Atoi(pid)
-		if err == nil && ownerID(n) == l.Labels[leaseOwner] {
+		owner := strings.Fields(l.Labels[leaseOwner])
+		if len(owner) == 4 && owner[2] == bootID() && owner[3] != pidNamespace() {
+			continue // a process that cannot be seen from here
+		}
+		if n, err := strconv.Atoi(firstOf(owner)); err == nil && ownerID(n) == l.Labels[leaseOwner] {
 			continue
 		}
 		if err := ls.Delete(ctx, l, leases.SynchronousDelete); err != nil && !errdefs.IsNotFound(err) {
@@ -74,23 +77,35 @@ func (s *Store) Sweep(ctx context.Context) error {
 	return nil
 }
 
-// ownerID names a process for good: its pid, its start time and the boot. It
-// is "" if there is no such process.
+// ownerID names a process for good: its pid, its start time, the boot, and the
+// pid namespace the pid counts in. It is "" if there is no such process.
 func ownerID(pid int) string {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return ""
 	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
 	// The command name, in parentheses, may hold anything; fields are counted
 	// after it. starttime is field 22, the 20th after the name (proc_pid_stat(5)).
-	_, after, ok := strings.Cut(string(stat[strings.LastIndexByte(string(stat), '('):]), ") ")
-	fields := strings.Fields(after)
-	if !ok || len(fields) < 20 {
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
 		return ""
 	}
-	return fmt.Sprintf("%d %s %s", pid, fields[19], strings.TrimSpace(string(boot)))
+	return strings.Join([]string{strconv.Itoa(pid), fields[19], bootID(), pidNamespace()}, " ")
+}
+
+func bootID() string {
+	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(b))
+}
+
+func pidNamespace() string {
+	ns, _ := os.Readlink("/proc/self/ns/pid")
+	return ns
+}
+
+func firstOf(words []string) string {
+	if len(words) == 0 {
+		return ""
+	}
+	return words[0]
 }

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -20,6 +21,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/klauspost/compress/zstd"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/tests/imagekit"
@@ -251,6 +254,90 @@ func TestNoImageLabels(t *testing.T) {
 	}
 }
 
+// TestUnpackStaysInside: names and links in a layer that lead out of the root
+// file system stay in it.
+func TestUnpackStaysInside(t *testing.T) {
+	s, ctx := newStore(t)
+	host := t.TempDir()
+	check(t, os.WriteFile(filepath.Join(host, "victim"), []byte("before"), 0o644))
+	up := strings.Repeat("../", 40)
+	img := small("out", "x")
+	img.Layers = append(img.Layers, imagekit.Layer{Entries: []imagekit.Entry{
+		imagekit.Symlink("abs", host), imagekit.File("abs/victim", 0o644, "after"),
+		imagekit.Symlink("rel", up+host[1:]), imagekit.File("rel/victim", 0o644, "after"),
+		imagekit.File(up+host[1:]+"/victim", 0o644, "after"), imagekit.File(host+"/planted", 0o644, "after"),
+	}}, imagekit.Layer{Entries: []imagekit.Entry{
+		imagekit.File("abs/.wh.victim", 0o644, ""), imagekit.File(up+host[1:]+"/.wh..wh..opq", 0o644, ""),
+	}})
+	// Refused or unpacked inside; the host is the same either way.
+	_, err := s.Load(ctx, bytes.NewReader(ociTar(t, build(t, img))), "", nil)
+	t.Logf("load: %v", err)
+	data, err := os.ReadFile(filepath.Join(host, "victim"))
+	check(t, err)
+	entries, err := os.ReadDir(host)
+	check(t, err)
+	if string(data) != "before" || len(entries) != 1 {
+		t.Fatalf("the host's file holds %q, its directory %v", data, entries)
+	}
+}
+
+// TestNoRoom: an image that does not fit the disk is refused before it is
+// unpacked.
+func TestNoRoom(t *testing.T) {
+	s, ctx := newStore(t)
+	s.Limits.FreeShare = 1e-9
+	img := small("hello", "x")
+	img.Layers = append(img.Layers, imagekit.Layer{Compression: "gzip", Entries: []imagekit.Entry{{Path: "zeros", Mode: 0o644, Zeros: 4 << 20}}})
+	archive := ociTar(t, build(t, img))
+	_, err := s.Load(ctx, bytes.NewReader(archive), "", nil)
+	checkRefusal(t, s, err, fail.HostCannot, " left")
+	var room unix.Statfs_t
+	check(t, unix.Statfs(s.root(ctx), &room))
+	// Room for the archive, but not for what it unpacks to.
+	s.Limits.FreeShare = float64(2<<20) / float64(room.Bavail) / float64(room.Bsize)
+	_, err = s.Load(ctx, bytes.NewReader(archive), "", nil)
+	checkRefusal(t, s, err, fail.HostCannot, " left")
+	s.Limits.FreeShare = 0.95
+	_, err = s.Load(ctx, bytes.NewReader(archive), "", nil)
+	check(t, err)
+}
+
+// TestParallel: several processes fetching the same image get it all the same.
+func TestParallel(t *testing.T) {
+	s, ctx := newStore(t)
+	r := newRegistry(t, false)
+	img := small("", "parallel")
+	for i := range 4 {
+		img.Layers = append(img.Layers, imagekit.Layer{Entries: []imagekit.Entry{{Path: fmt.Sprint("f", i), Mode: 0o644, Zeros: 1 << 20}}})
+	}
+	b := build(t, img)
+	r.push("v1", b)
+	b.Name = r.host() + "/app:v1"
+	archive := ociTar(t, b)
+	var g errgroup.Group
+	for i := range 6 {
+		g.Go(func() error {
+			if i%2 == 0 {
+				_, err := s.Load(ctx, bytes.NewReader(archive), "", nil)
+				return err
+			}
+			_, err := s.Pull(ctx, b.Name, "", nil)
+			return err
+		})
+	}
+	check(t, g.Wait())
+	got, err := s.Resolve(ctx, b.Name, "")
+	check(t, err)
+	if readRootfs(t, s, got.ChainID, "hello") != "parallel" {
+		t.Fatal("wrong content")
+	}
+	for _, l := range inventory(t, s) {
+		if strings.HasPrefix(l, "lease") || strings.HasPrefix(l, "ingest") || strings.Contains(l, "extract") {
+			t.Errorf("left behind: %s", l)
+		}
+	}
+}
+
 // TestUnpackAgain: when the snapshot went away, Unpack brings it back; when
 // the content went away, it says so.
 func TestUnpackAgain(t *testing.T) {
@@ -328,13 +415,24 @@ func TestSweep(t *testing.T) {
 	list, err := s.Client.LeasesService().List(ctx)
 	check(t, err)
 	check(t, release(nil))
-	for _, l := range list {
-		l.Labels[leaseOwner] = "4194304 1 another-boot"
+	self := strings.Fields(ownerID(os.Getpid()))
+	for owner, stays := range map[string]bool{
+		"4194304 1 another-boot pid:[1]": false,
+		"garbage":                        false,
+		strings.Join([]string{self[0], "1", self[2], self[3]}, " "):       false, // the pid was used again
+		strings.Join([]string{self[0], self[1], "other", self[3]}, " "):   false,
+		strings.Join([]string{self[0], self[1], self[2], "pid:[1]"}, " "): true,
+	} {
+		l := list[0]
+		l.Labels = map[string]string{leaseOwner: owner}
 		_, err := s.Client.LeasesService().Create(ctx, func(n *leases.Lease) error { *n = l; return nil })
 		check(t, err)
-	}
-	check(t, s.Sweep(ctx))
-	if left := inventory(t, s); len(left) > 0 {
-		t.Fatalf("left behind: %q", left)
+		check(t, s.Sweep(ctx))
+		if left := inventory(t, s); (len(left) > 0) != stays {
+			t.Fatalf("owner %q: left %q", owner, left)
+		}
+		if stays {
+			check(t, s.Client.LeasesService().Delete(ctx, l))
+		}
 	}
 }

@@ -165,36 +165,12 @@ func (p *plan) readManifest(ctx context.Context, get getter, d ocispec.Descripto
 	}
 	p.manifest, p.config, p.layers, p.diffIDs = d, config, layers, c.RootFS.DiffIDs
 	p.manifest.Platform = nil
-	if p.image, err = imageOf(c); err != nil {
+	if p.image, err = spec.ImageFromConfig(configJSON); err != nil {
 		return err
 	}
 	p.image.Digest = d.Digest.String()
 	p.image.ChainID = identity.ChainID(p.diffIDs).String()
 	return nil
-}
-
-// imageOf gives the configuration the form the rest of the program knows. It
-// copies; judging the values is Build's.
-func imageOf(c imageConfig) (spec.Image, error) {
-	img := spec.Image{
-		OS: c.OS, Arch: c.Architecture,
-		User: c.Config.User, Env: c.Config.Env, Entrypoint: c.Config.Entrypoint, Cmd: c.Config.Cmd,
-		Workdir: c.Config.WorkingDir, StopSignal: c.Config.StopSignal, Labels: c.Config.Labels,
-		Volumes: sortedKeys(c.Config.Volumes), Exposed: sortedKeys(c.Config.ExposedPorts),
-	}
-	if c.Created != nil {
-		img.Created = *c.Created
-	}
-	return img, nil
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }
 
 // gcLabels are the references containerd's garbage collector follows, made by

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/tests/imagekit"
 )
 
 func TestPull(t *testing.T) {
@@ -207,6 +209,27 @@ func TestPullMirror(t *testing.T) {
 				t.Fatalf("the mirror was sent %q", got)
 			}
 		})
+	}
+}
+
+// TestPullInterrupted: a pull that is ended in any stage leaves nothing.
+func TestPullInterrupted(t *testing.T) {
+	s, _ := newStore(t)
+	r := newRegistry(t, false)
+	img := small("", "1")
+	img.Layers[0].Entries = append(img.Layers[0].Entries, imagekit.Entry{Path: "big", Mode: 0o644, Zeros: 8 << 20})
+	r.push("v1", build(t, img))
+	for _, at := range []string{"Downloading", "Checking", "Unpacking"} {
+		ctx, cancel := context.WithCancel(context.Background())
+		_, err := s.Pull(ctx, r.host()+"/app:v1", "", func(stage string, _, _ int64) {
+			if stage == at {
+				cancel()
+			}
+		})
+		checkRefusal(t, s, err, fail.Interrupted, "")
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", at, err)
+		}
 	}
 }
 

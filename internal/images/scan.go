@@ -24,7 +24,7 @@ const (
 	maxTarPath   = 4096
 	maxTarDepth  = 256
 	maxTarXattrs = 64 << 10
-	zstdWindow   = 64 << 20 // builders use 8 MiB at most; this is decoder memory
+	zstdWindow   = 32 << 20 // builders use 8 MiB at most; this is memory of the decoder
 )
 
 // tally is what layers would take on disk, added up over the layers of an

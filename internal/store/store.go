@@ -335,7 +335,18 @@ func (e *Entry) Remove() error {
 
 // End gives the lock up and removes what only a running container needs.
 func (e *Entry) End() error {
-	err := os.RemoveAll(e.IO)
+	// Never recursively: the directory is where sources of the user's are
+	// mounted while a container is created.
+	var err error
+	for _, p := range []string{"stdin", "stdout", "stderr", ""} {
+		if rerr := os.Remove(filepath.Join(e.IO, p)); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+			err = errors.Join(err, rerr)
+		}
+	}
+	if err != nil {
+		e.lock.Close()
+		return fail.Wrap(fail.HostCannot, err, "state of the container")
+	}
 	err = errors.Join(err, os.Remove(filepath.Join(e.s.Run, "live", e.ID)))
 	e.lock.Close()
 	return fail.Wrap(fail.HostCannot, err, "state of the container")
