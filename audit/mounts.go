@@ -188,7 +188,7 @@ func (a *attestation) rootMount(t *mountTable) {
 type tree struct {
 	point string
 	flags flags
-	fs    string // only mounts of this filesystem, "" for any
+	fs    string // only mounts of filesystems that begin so
 }
 
 // flags is what the options of a mount in the spec come to. The last of a
@@ -528,7 +528,7 @@ func (a *attestation) unexpected(t *mountTable, trees []tree) {
 		// The innermost of the trees it is in decides.
 		in := -1
 		for k, tr := range trees {
-			if strings.HasPrefix(e.point, strings.TrimSuffix(tr.point, "/")+"/") && (tr.fs == "" || tr.fs == e.fs) &&
+			if strings.HasPrefix(e.point, strings.TrimSuffix(tr.point, "/")+"/") && strings.HasPrefix(e.fs, tr.fs) &&
 				(in < 0 || len(tr.point) > len(trees[in].point)) {
 				in = k
 			}

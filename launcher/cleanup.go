@@ -166,7 +166,7 @@ func (l *Launcher) Sweep(ctx context.Context, fresh bool) error {
 // bury ends the container of a launcher that died. Without --rm a container
 // that had started stays, stopped, as docker leaves it.
 func (l *Launcher) bury(ctx context.Context, e *store.Entry, rec store.Record) error {
-	if err := l.settle(ctx, rec.ID); err != nil {
+	if err := l.awaitCreation(ctx, rec.ID); err != nil {
 		e.Release()
 		return err
 	}
@@ -191,10 +191,10 @@ func (l *Launcher) bury(ctx context.Context, e *store.Entry, rec store.Record) e
 	return l.remove(ctx, e, rec)
 }
 
-// settle waits until containerd is done with a task creation that the dead
+// awaitCreation waits until containerd is done with a task creation that the dead
 // launcher had asked for: the request is cancelled with its connection, but
 // the shim takes a moment to see it.
-func (l *Launcher) settle(ctx context.Context, id string) error {
+func (l *Launcher) awaitCreation(ctx context.Context, id string) error {
 	dctx, cancel := l.detached(ctx)
 	defer cancel()
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -564,7 +563,7 @@ func (r *run) supervise(ctx context.Context, signals <-chan os.Signal) (int, err
 	}()
 	aside := make(chan error, 1)
 	go func() { aside <- r.aside(ctx); close(aside) }()
-	settled := time.AfterFunc(settleAfter, debug.FreeOSMemory)
+	settled := time.AfterFunc(settleAfter, settle)
 	defer settled.Stop()
 
 	broken, watch := r.io.broken, (<-chan error)(aside)

@@ -315,7 +315,9 @@ func TestOfferedGrantsWork(t *testing.T) {
 		func(r *Request) { capAdd("SYS_TIME", "MKNOD")(r); r.Workload.UserNSMode = "host" },
 		device(chr(10, 229, "/dev/fuse"), "/dev/fuse", "rwm"), bind("/home/ann smith", true), bind("/etc/true", false),
 		sysctl("user.max_user_namespaces", "1"), bind("/boot", true), bind("/dev/shm", false),
-		work(func(w *spec.Workload) { w.Annotations = map[string]string{"run.oci.keep": "x", "true": "y", "a,b:c]": "z"} }),
+		work(func(w *spec.Workload) {
+			w.Annotations = map[string]string{"run.oci.keep": "x", "true": "y", "a,b:c]": "z"}
+		}),
 		res(func(r *spec.Resources) { r.Memory, r.PidsLimit = ptr(int64(-1)), ptr(int64(-1)) }),
 		func(r *Request) { r.Image.Name, r.Workload.CapAdd = "quay.io/a/b:1", []string{"NET_ADMIN"} },
 	} {
@@ -360,7 +362,11 @@ func FuzzParseSite(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		start := time.Now()
 		s, err := ParseSite(data, "t")
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("%d bytes took %v", len(data), took)
+		}
 		if err != nil {
 			if strings.ContainsFunc(err.Error(), func(c rune) bool { return c < ' ' || c == 0x7f }) {
 				t.Errorf("control characters: %q", err)

@@ -33,8 +33,9 @@ func isKernelFS(name string, magic int64) bool {
 // concern is one thing wrong with a bind source.
 type concern struct {
 	rule  string
-	why   string
-	never bool // no grant: it cannot be used whatever the site says
+	why   string // in place of the rule's words
+	note  string // after them
+	never bool   // no grant: it cannot be used whatever the site says
 }
 
 // sourceConcern judges one bind source: the most serious thing there is to say
@@ -149,14 +150,15 @@ func nameConcern(table []guard, names []string, writable bool) (concern, bool) {
 	c := concern{rule: best.rule}
 	switch {
 	case best.rel == above:
-		c.why = "a directory that holds " + best.pattern
+		c.note = "it holds " + best.pattern
+	case best.rel == inside && best.access == write:
+		c.note = "writable, in " + best.pattern
+	case best.rel == inside:
+		c.note = "it lies in " + best.pattern
 	case best.access == write:
-		c.why = "write access to " + best.pattern + " of the host"
+		c.note = "writable: " + best.pattern
 	default:
-		c.why = "it is " + best.pattern + " of the host"
-		if best.rel == inside {
-			c.why = "it lies in " + best.pattern + " of the host"
-		}
+		c.note = "it is " + best.pattern
 	}
 	return c, true
 }
@@ -174,25 +176,27 @@ func submountConcern(table []guard, m spec.Mount, s spec.Source) (concern, bool)
 			return concern{rule: "bind-kernel", why: "the kernel's own files (" + shown(sub.FS) + "), mounted below it at " + shown(sub.Path)}, true
 		}
 		if c, hit := nameConcern(table, sub.Aliases, !m.ReadOnly); hit {
-			if c.why != "" {
-				c.why += ", which comes along at " + shown(sub.Path)
-			}
+			c.note += ", which comes along at " + shown(sub.Path)
 			return c, true
 		}
 	}
 	return concern{}, false
 }
 
-// bindSources makes a check that reports the sources whose concern is rule.
-func bindSources(rule string, never bool) func(*Request) []Finding {
+// bindSources makes the check of a rule: it reports the sources that are its
+// concern.
+func bindSources(rule Rule) func(*Request) []Finding {
 	return func(r *Request) (found []Finding) {
 		for i, c := range r.sourceConcerns() {
-			if c.rule != rule {
+			if c.rule != rule.ID {
 				continue
 			}
 			m, s := r.Workload.Mounts[i], r.Sources[i]
-			f := Finding{Flag: mountFlag(m), Why: c.why}
-			if !never && !c.never && s.Err == "" && cleanPath(s.Real) {
+			f := Finding{Flag: mountFlag(m), Why: either(c.why, rule.GivesAway)}
+			if c.note != "" {
+				f.Why += " (" + c.note + ")"
+			}
+			if rule.Grant != "" && !c.never && s.Err == "" && cleanPath(s.Real) {
 				f.Need = Need{Key: "binds", Value: s.Real, ReadOnly: m.ReadOnly}
 			}
 			found = append(found, f)
@@ -323,7 +327,7 @@ func sourceRules() []Rule {
 		},
 	}
 	for i := range rules {
-		rules[i].Check = bindSources(rules[i].ID, rules[i].Grant == "")
+		rules[i].Check = bindSources(rules[i])
 	}
 	return rules
 }

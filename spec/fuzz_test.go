@@ -2,6 +2,7 @@ package spec
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -78,74 +79,17 @@ func (b *bytesSource) mount() ResolvedMount {
 	return m
 }
 
-// input fills all that somebody can ask for, and grants a part of it.
+// input sets a few of the things somebody can ask for, and grants a part of
+// them: with all at once nearly every input would be an error.
 func (b *bytesSource) input() Input {
 	in := testInput()
-	w := &in.Workload
-	w.Args = b.words(3, "sh", "-c")
-	w.Hostname, w.Domainname = b.word("", "box"), b.word("", "example.org")
-	w.Workdir = b.word("", "/", "/src", "/proc/self/fd/3", "/dev")
-	for range b.next() % 4 {
-		v := EnvVar{Name: b.word("PATH", "A", "LD_PRELOAD")}
-		if b.bool() {
-			v.Value = new(b.word("x"))
-		}
-		w.Env = append(w.Env, v)
-	}
-	if b.bool() {
-		w.Entrypoint = new(b.word("", "/e"))
-	}
-	if b.bool() {
-		w.Init = new(b.bool())
-	}
-	w.TTY, w.Privileged, w.OOMKillDisable = b.bool(), b.next() > 250, b.next() > 250
-	if b.bool() {
-		w.ReadOnly = new(b.bool())
-	}
-	if b.bool() {
-		w.OOMScoreAdj = new(int(b.int64()))
-	}
-	w.ShmSize = b.number()
-	w.CapAdd = b.words(3, "CHOWN", "NET_ADMIN", "SYS_ADMIN", "ALL", "net_raw", "CAP_SYS_PTRACE")
-	w.CapDrop = b.words(2, "ALL", "CHOWN")
-	w.SecurityOpts = b.words(3, "seccomp=unconfined", "no-new-privileges=false", "label=disable", "apparmor=unconfined", "seccomp=/p", "no-new-privileges", "systempaths=unconfined")
-	if b.bool() {
-		w.Seccomp = &SeccompFile{JSON: []byte(b.word(`{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read","socket","clone"],"action":"SCMP_ACT_ALLOW"}]}`, "{}"))}
-	}
-	w.PIDMode, w.IPCMode, w.UTSMode = b.word("", "host"), b.word("", "host", "none"), b.word("", "host")
-	w.UserNSMode, w.CgroupNSMode = b.word("", "host"), b.word("", "host")
-	w.CgroupParent = b.word("", "a/b", "/", "..", "/safe-run/x")
-	w.Networks = b.words(2, "host", "none")
-	for _, k := range b.words(2, "net.core.somaxconn", "kernel.shmmax", "kernel.core_pattern", nestedUserNS) {
-		if w.Sysctls == nil {
-			w.Sysctls = map[string]string{}
-		}
-		w.Sysctls[k] = b.word("1")
-	}
-	for _, k := range b.words(1, "a.b", "org.systemd.property.TasksMax") {
-		w.Annotations = map[string]string{k: b.word("1")}
-	}
-	for range b.next() % 3 {
-		w.Ulimits = append(w.Ulimits, Ulimit{b.word("nofile", "core", "memlock", "x"), b.int64(), b.int64()})
-	}
-	w.Resources = Resources{
-		Memory: b.number(), MemorySwap: b.number(), MemoryReservation: b.number(), MemorySwappiness: b.number(),
-		PidsLimit: b.number(), NanoCPUs: b.number(), CPUShares: b.number(), CPUPeriod: b.number(), CPUQuota: b.number(),
-		CPUSetCPUs: b.word("", "0", "0-3", "9"),
-	}
-	in.Image.Env = b.words(2, "A=b", "PATH=/x", "SECRET")
-	in.Image.Workdir = b.word("", "/w", "/proc/1/cwd")
-	in.User = User{UID: uint32(b.int64()), GID: uint32(b.next())}
-	for range b.next() % 4 {
-		in.Mounts = append(in.Mounts, b.mount())
-	}
 	grant := b.next()
 	in.Grants = Grants{
 		HostUserNS: grant&1 > 0, HostPID: grant&2 > 0, HostNetwork: grant&4 > 0, HostIPC: grant&8 > 0,
 		UnconfinedSeccomp: grant&16 > 0, WritableRootfs: grant&32 > 0, UnlimitedMemory: grant&64 > 0, NewPrivileges: grant&128 > 0,
 	}
 	if b.bool() {
-		in.Grants.Capabilities = []string{"CAP_NET_ADMIN"}
+		in.Grants.Capabilities = []string{"CAP_NET_ADMIN", "CAP_SYS_PTRACE"}
 		in.Grants.Annotations = []string{"a.b"}
 	}
 	in.Host.CgroupV2, in.Host.HasResource = b.bool(), b.bool()
@@ -153,7 +97,106 @@ func (b *bytesSource) input() Input {
 	if b.bool() {
 		in.Limits.MaxMemory, in.Limits.MaxTmpfs, in.Limits.MaxShm, in.Limits.MaxPids = 1<<30, 1<<20, 1<<20, 100
 	}
+	asks := asks()
+	for range b.next() % 6 {
+		asks[int(b.next())%len(asks)](b, &in)
+	}
 	return in
+}
+
+func asks() []func(*bytesSource, *Input) {
+	return []func(*bytesSource, *Input){
+		func(b *bytesSource, in *Input) { in.Mounts = append(in.Mounts, b.mount()) },
+		func(b *bytesSource, in *Input) { in.Mounts = append(in.Mounts, b.mount()) },
+		func(b *bytesSource, in *Input) { in.Mounts = append(in.Mounts, b.mount(), b.mount()) },
+		func(b *bytesSource, in *Input) { in.Workload.Args = b.words(3, "sh", "-c") },
+		func(b *bytesSource, in *Input) { in.Workload.Hostname = b.word("", "box") },
+		func(b *bytesSource, in *Input) { in.Workload.Domainname = b.word("", "example.org") },
+		func(b *bytesSource, in *Input) {
+			in.Workload.Workdir = b.word("", "/", "/src", "/proc/self/fd/3", "/dev")
+		},
+		func(b *bytesSource, in *Input) {
+			v := EnvVar{Name: b.word("PATH", "A", "LD_PRELOAD")}
+			if b.bool() {
+				v.Value = new(b.word("x"))
+			}
+			in.Workload.Env = append(in.Workload.Env, v)
+		},
+		func(b *bytesSource, in *Input) { in.Workload.Entrypoint = new(b.word("", "/e")) },
+		func(b *bytesSource, in *Input) { in.Workload.Init = new(b.bool()) },
+		func(b *bytesSource, in *Input) { in.Workload.Privileged = b.bool() },
+		func(b *bytesSource, in *Input) { in.Workload.OOMKillDisable = b.bool() },
+		func(b *bytesSource, in *Input) { in.Workload.ReadOnly = new(b.bool()) },
+		func(b *bytesSource, in *Input) { in.Workload.OOMScoreAdj = new(int(b.int64())) },
+		func(b *bytesSource, in *Input) { in.Workload.ShmSize = b.number() },
+		func(b *bytesSource, in *Input) {
+			in.Workload.CapAdd = b.words(3, "CHOWN", "NET_ADMIN", "SYS_ADMIN", "ALL", "net_raw", "CAP_SYS_PTRACE")
+		},
+		func(b *bytesSource, in *Input) { in.Workload.CapDrop = b.words(2, "ALL", "CHOWN") },
+		func(b *bytesSource, in *Input) {
+			in.Workload.SecurityOpts = b.words(3, "seccomp=unconfined", "no-new-privileges=false", "label=disable", "apparmor=unconfined", "seccomp=/p", "no-new-privileges", "systempaths=unconfined")
+		},
+		func(b *bytesSource, in *Input) {
+			in.Workload.SecurityOpts = []string{"seccomp=/p"}
+			in.Workload.Seccomp = &SeccompFile{JSON: []byte(b.word(`{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read","socket","clone"],"action":"SCMP_ACT_ALLOW"}]}`, "{}"))}
+		},
+		func(b *bytesSource, in *Input) { in.Workload.PIDMode = b.word("", "host") },
+		func(b *bytesSource, in *Input) { in.Workload.IPCMode = b.word("", "host", "none") },
+		func(b *bytesSource, in *Input) { in.Workload.UTSMode = b.word("", "host") },
+		func(b *bytesSource, in *Input) { in.Workload.UserNSMode = b.word("", "host") },
+		func(b *bytesSource, in *Input) { in.Workload.CgroupNSMode = b.word("", "host") },
+		func(b *bytesSource, in *Input) {
+			in.Workload.CgroupParent = b.word("", "a/b", "/", "..", "/safe-run/x")
+		},
+		func(b *bytesSource, in *Input) { in.Workload.Networks = b.words(2, "host", "none") },
+		func(b *bytesSource, in *Input) {
+			in.Workload.Sysctls = map[string]string{b.word("net.core.somaxconn", "kernel.shmmax", "kernel.core_pattern", nestedUserNS): b.word("1")}
+		},
+		func(b *bytesSource, in *Input) {
+			in.Workload.Annotations = map[string]string{b.word("a.b", "org.systemd.property.TasksMax"): b.word("1")}
+		},
+		func(b *bytesSource, in *Input) {
+			in.Workload.Ulimits = append(in.Workload.Ulimits, Ulimit{b.word("nofile", "core", "memlock", "x"), b.int64(), b.int64()})
+		},
+		func(b *bytesSource, in *Input) { in.Workload.Resources.Memory = b.number() },
+		func(b *bytesSource, in *Input) { in.Workload.Resources.MemorySwap = b.number() },
+		func(b *bytesSource, in *Input) { in.Workload.Resources.PidsLimit = b.number() },
+		func(b *bytesSource, in *Input) { in.Workload.Resources.NanoCPUs = b.number() },
+		func(b *bytesSource, in *Input) {
+			r := &in.Workload.Resources
+			r.MemoryReservation, r.MemorySwappiness, r.CPUShares = b.number(), b.number(), b.number()
+			r.CPUPeriod, r.CPUQuota, r.CPUSetCPUs = b.number(), b.number(), b.word("", "0", "0-3", "9")
+		},
+		func(b *bytesSource, in *Input) { in.Image.Env = b.words(2, "A=b", "PATH=/x", "SECRET") },
+		func(b *bytesSource, in *Input) { in.Image.Workdir = b.word("", "/w", "/proc/1/cwd") },
+		func(b *bytesSource, in *Input) { in.User = User{UID: uint32(b.int64()), GID: uint32(b.next())} },
+	}
+}
+
+// The property of FuzzBuildVerify would hold for a Build that always fails.
+func TestFuzzInputsAreBuilt(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	built := 0
+	const tries = 2000
+	for range tries {
+		data := make([]byte, 128)
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		in := (&bytesSource{data}).input()
+		s, err := Build(in)
+		if err != nil {
+			continue
+		}
+		built++
+		if err := Verify(s, VerifyFor(in)); err != nil {
+			t.Errorf("%v\n%+v", err, in)
+		}
+	}
+	if built < tries/5 {
+		t.Errorf("%d of %d inputs were built", built, tries)
+	}
+	t.Logf("%d of %d inputs were built", built, tries)
 }
 
 // FuzzBuildVerify: whatever is asked for is an error, or the spec holds every

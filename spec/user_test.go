@@ -42,7 +42,7 @@ func TestResolveUser(t *testing.T) {
 		{user: "0", want: User{}},
 		{user: "root", want: User{}},
 		{user: "0:0", want: User{}},
-		{user: "00", want: User{Home: "/root", Name: "root", Additional: []uint32{0}}},
+		{user: "00", want: User{Home: "/root", Name: "root", Additional: []uint32{0, 10}}},
 		{user: "app", want: User{UID: 1000, GID: 1001, Home: "/home/app", Name: "app", Additional: []uint32{10, 44}}},
 		{user: "1000", want: User{UID: 1000, GID: 1001, Home: "/home/app", Name: "app", Additional: []uint32{10, 44}}},
 		{user: "app:wheel", want: User{UID: 1000, GID: 10, Home: "/home/app", Name: "app"}},
