@@ -8,8 +8,6 @@ package audit
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -94,24 +92,48 @@ func Attest(pid int, s *specs.Spec, w Want) error {
 		steps = started
 	}
 	for _, step := range steps {
-		if err := step(a); err != nil {
+		before := len(a.diffs)
+		if err := step.look(a); err != nil {
 			return a.verdict(err)
+		}
+		// A process on its way out has left its cgroup and its namespaces
+		// already; what it had there can no longer be said.
+		if w.Phase == Started && !step.lasts && len(a.diffs) > before && a.ended() {
+			a.diffs = a.diffs[:before]
+			break
 		}
 	}
 	return a.verdict(nil)
+}
+
+// step is one check. One that lasts gives the same answer for a process that
+// is about to end.
+type step struct {
+	look  func(*attestation) error
+	lasts bool
 }
 
 // The checks of each phase. A mount namespace does not change between the two
 // without a capability that no container has by default, so mounts are looked
 // at once, while nothing runs that could move them about.
 var (
-	created = []func(*attestation) error{
-		(*attestation).status, (*attestation).idMaps, (*attestation).namespaces, (*attestation).limits,
-		(*attestation).oomScore, (*attestation).cgroups, (*attestation).mounts,
+	created = []step{
+		{look: (*attestation).status},
+		{look: (*attestation).idMaps},
+		{look: (*attestation).namespaces},
+		{look: (*attestation).limits},
+		{look: (*attestation).oomScore},
+		{look: (*attestation).cgroups},
+		{look: (*attestation).mounts},
 	}
-	started = []func(*attestation) error{
-		(*attestation).executed, (*attestation).label, (*attestation).status, (*attestation).idMaps,
-		(*attestation).namespaces, (*attestation).oomScore, (*attestation).cgroups,
+	started = []step{
+		{look: (*attestation).executed},
+		{look: (*attestation).label, lasts: true},
+		{look: (*attestation).status, lasts: true},
+		{look: (*attestation).idMaps},
+		{look: (*attestation).namespaces},
+		{look: (*attestation).oomScore},
+		{look: (*attestation).cgroups},
 	}
 )
 
@@ -199,14 +221,15 @@ func readAll(fd int, b []byte) ([]byte, error) {
 	}
 }
 
-// readFile reads a small file by its path.
-func readFile(path string) (string, error) {
-	f, err := os.Open(path)
+// file reads a file of the host, such as one of a cgroup.
+func (a *attestation) file(path string) (string, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = f.Close() }()
-	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	defer func() { _ = unix.Close(fd) }()
+	b, err := readAll(fd, a.buf[:0])
+	a.buf = b[:0]
 	return string(b), err
 }
 
@@ -227,35 +250,51 @@ func pathError(name string, err error) error {
 	return fmt.Errorf("%s: %w", name, err)
 }
 
+// Flags of a process in /proc/PID/stat (include/linux/sched.h).
+const (
+	exiting    = 0x4  // PF_EXITING
+	forkNoExec = 0x40 // PF_FORKNOEXEC: cloned, and nothing executed since
+)
+
+// stat gives the state and the flags of the process, fields 3 and 9 of
+// /proc/PID/stat.
+func (a *attestation) stat() (state string, flags uint64, err error) {
+	b, err := a.read("stat")
+	if err != nil {
+		return "", 0, err
+	}
+	// The second field is a name in brackets and may hold anything.
+	i := strings.LastIndexByte(string(b), ')')
+	f := strings.Fields(string(b[i+1:]))
+	if i < 0 || len(f) < 7 {
+		return "", 0, errors.New("stat: too short")
+	}
+	flags, err = strconv.ParseUint(f[6], 10, 64)
+	return f[0], flags, err
+}
+
+// ended says whether the process has ended or is about to.
+func (a *attestation) ended() bool {
+	state, flags, err := a.stat()
+	return err != nil || state == "Z" || state == "X" || flags&exiting != 0
+}
+
 // executed waits until the user's program has been executed. The runtime's
 // answer that it started the container comes a moment before that. The init of
 // runc and crun is a process that was cloned and has not executed anything
-// since, which the kernel marks: PF_FORKNOEXEC in the flags, field 9 of
-// /proc/PID/stat. It is cleared by the first execve.
+// since; the first execve clears that mark.
 func (a *attestation) executed() error {
-	const forkNoExec = 0x40
 	deadline := time.Now().Add(5 * time.Second)
 	for pause := 20 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
-		b, err := a.read("stat")
-		if err != nil {
+		state, flags, err := a.stat()
+		switch {
+		case err != nil:
 			return err
-		}
-		i := strings.LastIndexByte(string(b), ')')
-		f := strings.Fields(string(b[i+1:]))
-		if i < 0 || len(f) < 7 {
-			return errors.New("stat: too short")
-		}
-		if f[0] == "Z" || f[0] == "X" {
+		case state == "Z" || state == "X":
 			return errGone
-		}
-		flags, err := strconv.ParseUint(f[6], 10, 64)
-		if err != nil {
-			return fmt.Errorf("stat: %w", err)
-		}
-		if flags&forkNoExec == 0 {
+		case flags&forkNoExec == 0:
 			return nil
-		}
-		if time.Now().After(deadline) {
+		case time.Now().After(deadline):
 			a.differ("program", "executed", "not executed after 5 s")
 			return nil
 		}

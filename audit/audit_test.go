@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -153,7 +154,7 @@ type container struct {
 	spec            *specs.Spec
 }
 
-func create(tb testing.TB, dir string, s *specs.Spec) *container {
+func create(tb testing.TB, dir string, s *specs.Spec, args ...string) *container {
 	tb.Helper()
 	runc, _ := tools(tb)
 	id := fmt.Sprintf("audit%d-%d", os.Getpid(), time.Now().UnixNano())
@@ -166,7 +167,8 @@ func create(tb testing.TB, dir string, s *specs.Spec) *container {
 	must(tb, err)
 	defer func() { _ = log.Close() }()
 	pidFile := filepath.Join(dir, "pid")
-	cmd := exec.Command(runc, "--root", c.state, "create", "--bundle", dir, "--pid-file", pidFile, id)
+	args = slices.Concat([]string{"--root", c.state, "create", "--bundle", dir, "--pid-file", pidFile}, args, []string{id})
+	cmd := exec.Command(runc, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Run(); err != nil {
 		out, _ := os.ReadFile(log.Name())
@@ -434,7 +436,7 @@ func TestChangedFromOutside(t *testing.T) {
 	}
 	enter := func(args ...string) {
 		t.Helper()
-		if out, err := exec.Command(nsenter, append([]string{"-t", strconv.Itoa(c.pid), "-m", "--"}, args...)...).CombinedOutput(); err != nil {
+		if out, err := exec.Command(nsenter, append([]string{"-t", strconv.Itoa(c.pid), "-m", "-p", "--"}, args...)...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, out)
 		}
 	}
@@ -451,13 +453,39 @@ func TestChangedFromOutside(t *testing.T) {
 	}
 }
 
-func TestNonRootWithTerminalAndDevices(t *testing.T) {
+// A user that is not root has its capabilities in all five sets.
+func TestNonRoot(t *testing.T) {
 	dir, bind := bundle(t)
 	s := hardened(bind, "/bin/busybox", "sleep", "60")
 	s.Process.User = specs.User{UID: 1000, GID: 2000}
-	s.Process.Capabilities.Inheritable = []string{"CAP_NET_BIND_SERVICE"}
-	s.Process.Capabilities.Ambient = []string{"CAP_NET_BIND_SERVICE"}
+	s.Process.Capabilities.Inheritable = s.Process.Capabilities.Bounding
+	s.Process.Capabilities.Ambient = s.Process.Capabilities.Bounding
 	c := create(t, dir, s)
+	must(t, Attest(c.pid, c.spec, Want{}))
+	c.start(t)
+	must(t, Attest(c.pid, c.spec, Want{Phase: Started}))
+}
+
+func TestTerminalAndDevice(t *testing.T) {
+	dir, bind := bundle(t)
+	s := hardened(bind, "/bin/busybox", "sleep", "60")
+	s.Process.Terminal = true
+	name := "/dev/kmsg"
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		t.Skip(err)
+	}
+	s.Linux.Devices = []specs.LinuxDevice{{Path: name, Type: "c", Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev))}}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "console.sock"), Net: "unix"})
+	must(t, err)
+	defer func() { _ = l.Close() }()
+	go func() {
+		// Whoever takes the connection keeps the terminal's master open.
+		if c, err := l.AcceptUnix(); err == nil {
+			_, _, _, _, _ = c.ReadMsgUnix(make([]byte, 256), make([]byte, 256))
+		}
+	}()
+	c := create(t, dir, s, "--console-socket", l.Addr().String())
 	must(t, Attest(c.pid, c.spec, Want{}))
 	c.start(t)
 	must(t, Attest(c.pid, c.spec, Want{Phase: Started}))
@@ -466,13 +494,16 @@ func TestNonRootWithTerminalAndDevices(t *testing.T) {
 // A program that ends at once is no error after the start, but one before.
 func TestEnded(t *testing.T) {
 	dir, bind := bundle(t)
-	c := create(t, dir, hardened(bind, "/bin/busybox", "true"))
-	must(t, Attest(c.pid, c.spec, Want{}))
-	c.start(t)
-	for range 50 {
-		must(t, Attest(c.pid, c.spec, Want{Phase: Started}))
+	var c *container
+	for range 5 {
+		c = create(t, dir, hardened(bind, "/bin/busybox", "true"))
+		must(t, Attest(c.pid, c.spec, Want{}))
+		c.start(t)
+		for range 100 {
+			must(t, Attest(c.pid, c.spec, Want{Phase: Started}))
+		}
+		c.remove()
 	}
-	c.remove()
 	must(t, Attest(c.pid, c.spec, Want{Phase: Started}))
 	d := differences(t, Attest(c.pid, c.spec, Want{Phase: Created}))
 	if len(d) != 1 || d[0].What != "init process" {

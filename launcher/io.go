@@ -27,6 +27,7 @@ type Streams struct {
 // TIOCSTI could type.
 type stdio struct {
 	dir      string
+	tty      bool
 	in       string // FIFO paths; "" is not attached
 	out, err string
 
@@ -41,7 +42,7 @@ type stdio struct {
 }
 
 func newStdio(dir string, s Streams, tty bool) (*stdio, error) {
-	p := &stdio{dir: dir, broken: make(chan struct{}), detach: make(chan struct{})}
+	p := &stdio{dir: dir, tty: tty, broken: make(chan struct{}), detach: make(chan struct{})}
 	mk := func(name string) (string, error) {
 		path := filepath.Join(dir, name)
 		return path, fail.Wrap(fail.HostCannot, unix.Mkfifo(path, 0o600), "FIFO for %s", name)
@@ -104,6 +105,9 @@ func (p *stdio) copyIn(from *os.File, keys []byte, closeIn func()) {
 	if errors.As(err, &esc) {
 		p.once.Do(func() { close(p.detach) })
 		return
+	}
+	if p.tty {
+		return // closing it would hang the container's terminal up
 	}
 	p.win.Close()
 	closeIn()

@@ -3,6 +3,7 @@ package launcher
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -182,7 +183,7 @@ func (r *run) launch(ctx context.Context) (err error) {
 // register gives the container its id, lock, record, name and ids.
 func (r *run) register() (err error) {
 	r.rec = store.Record{
-		ID: newID(), Name: r.Workload.Name, Image: r.Image.Name, Digest: r.Image.Digest,
+		ID: newID(), Name: r.Workload.Name, Labels: r.labels(), Image: r.Image.Name, Digest: r.Image.Digest,
 		Keep: !r.Workload.Remove, Phase: store.PhaseCreating, Created: time.Now().UTC(),
 		Namespace: r.Namespace, Address: r.Address,
 	}
@@ -215,6 +216,17 @@ func (r *run) register() (err error) {
 		return err
 	}
 	return nil
+}
+
+// labels are the image's and those of the command line, which win. They stay
+// in safe-run's own record: containerd acts on some labels (CVE-2026-53488).
+func (r *run) labels() map[string]string {
+	all := maps.Clone(r.Image.Labels)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, r.Workload.Labels)
+	return all
 }
 
 // freeName buries a dead launcher's container so that its name can be used.
@@ -508,15 +520,16 @@ func (r *run) createTask(ctx context.Context) (err error) {
 	if err := fault("attest"); err != nil {
 		return err
 	}
-	if err := r.io.start(r.Streams, r.DetachKeys, func() { r.closeStdin(ctx, r.rec.ID) }); err != nil {
-		return err
-	}
 	if r.Workload.TTY {
 		r.tty = newTerminal(r.Launcher, r.rec.ID, r.Streams)
 		r.tty.resize(ctx)
 		if err := r.tty.raw(); err != nil {
 			return err
 		}
+	}
+	// Not before the terminal is raw: until then ctrl-d would be an end of input.
+	if err := r.io.start(r.Streams, r.DetachKeys, func() { r.closeStdin(ctx, r.rec.ID) }); err != nil {
+		return err
 	}
 	if r.rec.Keep {
 		r.rec.Phase = store.PhaseRunning

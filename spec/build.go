@@ -180,8 +180,8 @@ func preconditions(in Input) error {
 		return fail.New(fail.Refused, "%d devices are asked for and %d granted", len(w.Devices), len(in.Grants.Devices))
 	case w.OOMScoreAdj != nil && (*w.OOMScoreAdj < 0 || *w.OOMScoreAdj > 1000):
 		return fail.New(fail.Refused, "--oom-score-adj %d must be between 0 and 1000: below, the host's own programs would be killed first", *w.OOMScoreAdj)
-	case w.ShmSize != nil && *w.ShmSize <= 0:
-		return fail.New(fail.Usage, "--shm-size must be above 0")
+	case w.ShmSize != nil && (*w.ShmSize <= 0 || *w.ShmSize > maxTmpfsBytes):
+		return fail.New(fail.Usage, "--shm-size must be above 0 and no more than a machine has")
 	case w.ShmSize != nil && in.Limits.MaxShm > 0 && *w.ShmSize > in.Limits.MaxShm:
 		return fail.New(fail.Refused, "--shm-size %d is above the maximum of %d bytes", *w.ShmSize, in.Limits.MaxShm)
 	case !in.Host.Seccomp:

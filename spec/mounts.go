@@ -13,6 +13,12 @@ import (
 	"github.com/safe-run/safe-run/internal/fail"
 )
 
+// Sizes of a tmpfs that are no mistake end here.
+const (
+	maxTmpfsBytes  = 1 << 50
+	maxTmpfsInodes = 1 << 40
+)
+
 // maxMounts bounds what a command line or an image can have mounted.
 const maxMounts = 512
 
@@ -97,7 +103,7 @@ func originOf(m ResolvedMount) string {
 	if m.Origin == "" {
 		return "mount"
 	}
-	return m.Origin
+	return shown(m.Origin)
 }
 
 // mountTarget: absolute and clean, not over the root and not over what the
@@ -357,6 +363,8 @@ func userTmpfs(in Input, m ResolvedMount) (specs.Mount, error) {
 	switch {
 	case size < 0 || t.Inodes < 0:
 		return specs.Mount{}, fail.New(fail.Usage, "tmpfs %q: negative size", m.Target)
+	case size > maxTmpfsBytes || t.Inodes > maxTmpfsInodes:
+		return specs.Mount{}, fail.New(fail.Usage, "tmpfs %q: no machine has that much memory", m.Target)
 	case most > 0 && size > most:
 		return specs.Mount{}, fail.New(fail.Refused, "tmpfs %q: %d bytes are above the maximum of %d", m.Target, size, most)
 	}

@@ -75,6 +75,16 @@ func connect(ctx context.Context, address, namespace string) (*session, error) {
 	}, nil
 }
 
+// sweep cleans up after commands that were killed. What cannot be cleaned is
+// reported and left to the next command.
+func (s *session) sweep(ctx context.Context) {
+	for _, err := range []error{s.launcher.Sweep(ctx, s.fresh), s.images.Sweep(ctx)} {
+		if err != nil {
+			printError(os.Stderr, err)
+		}
+	}
+}
+
 // idsDir is where subordinate ids are allocated.
 func idsDir(root string) string { return filepath.Join(root, "ids") }
 

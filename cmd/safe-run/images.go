@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/safe-run/safe-run/internal/cli"
@@ -33,14 +36,14 @@ func (e *endpoint) with(ctx context.Context, work func(context.Context, *session
 	if err != nil {
 		return err
 	}
-	if err := s.launcher.Sweep(ctx, s.fresh); err != nil {
-		printError(os.Stderr, err)
-	}
+	s.sweep(ctx)
 	return work(ctx, s)
 }
 
 // pull fetches an image, showing progress on a terminal and nothing otherwise.
 func pull(ctx context.Context, s *session, ref, platform string, quiet bool) (spec.Image, error) {
+	ctx, stop := interruptible(ctx)
+	defer stop()
 	var progress images.Progress
 	done := func() {}
 	if !quiet && term.IsTerminal(int(os.Stderr.Fd())) {
@@ -48,7 +51,30 @@ func pull(ctx context.Context, s *session, ref, platform string, quiet bool) (sp
 	}
 	img, err := s.images.Pull(ctx, ref, platform, progress)
 	done()
-	return img, err
+	return img, bySignal(ctx, err)
+}
+
+// interruptible ends the context at the first signal that asks to stop, so
+// that half of an image is removed and not left.
+func interruptible(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	go func() {
+		if s, ok := <-c; ok {
+			n, _ := s.(syscall.Signal)
+			cancel(&fail.Error{Kind: fail.Interrupted, Msg: "interrupted", Signal: int(n)})
+		}
+	}()
+	return ctx, func() { signal.Stop(c); close(c); cancel(nil) }
+}
+
+// bySignal replaces an error by the signal that caused it.
+func bySignal(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil && fail.KindOf(cause) == fail.Interrupted {
+		return cause
+	}
+	return err
 }
 
 func pullVerb() *cobra.Command {
@@ -96,7 +122,10 @@ func loadVerb() *cobra.Command {
 			if !quiet && term.IsTerminal(int(os.Stderr.Fd())) {
 				progress, done = images.Bar(os.Stderr, "archive")
 			}
+			ctx, stop := interruptible(ctx)
+			defer stop()
 			lines, err := s.images.Load(ctx, r, platform, progress)
+			err = bySignal(ctx, err)
 			done()
 			for _, l := range lines {
 				if !quiet {

@@ -130,9 +130,7 @@ func launch(ctx context.Context, inv *cli.Invocation) (int, error) {
 		Created: func(id string) error { return writeCIDFile(w.CIDFile, id, caller) },
 		Attest:  attest(),
 		Aside: func(ctx context.Context) error {
-			if err := s.launcher.Sweep(ctx, s.fresh); err != nil {
-				printError(os.Stderr, err)
-			}
+			s.sweep(ctx)
 			return nil
 		},
 		Background: background(s.target.Address, s.launcher.Namespace),
@@ -216,8 +214,11 @@ func streams(w *spec.Workload) launcher.Streams {
 
 func detachKeys(w *spec.Workload) ([]byte, error) {
 	keys := "ctrl-p,ctrl-q"
-	if w.DetachKeys != nil {
+	switch configured := clientConfig().DetachKeys; {
+	case w.DetachKeys != nil:
 		keys = *w.DetachKeys
+	case configured != "":
+		keys = configured
 	}
 	b, err := term.ToBytes(keys)
 	return b, fail.Wrap(fail.NoStatus, err, "invalid detach keys %q", keys)

@@ -37,19 +37,20 @@ type Store struct {
 // Record is what is kept about one container. It holds no environment
 // values: those may be secrets.
 type Record struct {
-	ID        string       `json:"id"`
-	Name      string       `json:"name,omitempty"`
-	Image     string       `json:"image"`
-	Digest    string       `json:"digest"`
-	Args      []string     `json:"args,omitempty"`
-	Block     spec.IDBlock `json:"block"`
-	Anonymous []string     `json:"anonymousVolumes,omitempty"`
-	Keep      bool         `json:"keep"` // no --rm: stays after its end
-	Phase     string       `json:"phase"`
-	ExitCode  int          `json:"exitCode"`
-	Created   time.Time    `json:"created"`
-	Namespace string       `json:"namespace"`
-	Address   string       `json:"address"`
+	ID        string            `json:"id"`
+	Name      string            `json:"name,omitempty"`
+	Image     string            `json:"image"`
+	Digest    string            `json:"digest"`
+	Args      []string          `json:"args,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"` // the image's, then --label
+	Block     spec.IDBlock      `json:"block"`
+	Anonymous []string          `json:"anonymousVolumes,omitempty"`
+	Keep      bool              `json:"keep"` // no --rm: stays after its end
+	Phase     string            `json:"phase"`
+	ExitCode  int               `json:"exitCode"`
+	Created   time.Time         `json:"created"`
+	Namespace string            `json:"namespace"`
+	Address   string            `json:"address"`
 }
 
 // The phases of a Record.
