@@ -66,8 +66,10 @@ func (b *bytesSource) mount() ResolvedMount {
 	m.Propagation = b.word("", "rprivate", "private", "shared", "rslave")
 	if b.next() > 200 {
 		m.HostPath = b.word("/", "/etc", "/proc/1/root", "/run/docker.sock")
+	} else if m.Type == MountBind {
+		m.HostPath, m.Mapped = b.word("/proc/1/fd/3", "/run/safe-run/io/x/mount0"), b.bool()
 	} else if m.Type != MountTmpfs {
-		m.HostPath = b.word("/proc/1/fd/3", "/var/lib/safe-run/volumes/a/_data")
+		m.HostPath = b.word("/var/lib/safe-run/volumes/a/_data")
 	}
 	m.Tmpfs = TmpfsOptions{
 		Size: b.int64() % (1 << 40), SizePct: int(b.next()), Inodes: b.int64() % (1 << 30),

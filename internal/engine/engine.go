@@ -132,6 +132,16 @@ func (e *Engine) lockPath() string   { return filepath.Join(e.state, "lock") }
 // a container's init, which is no longer root of the host, walks through them
 // to its rootfs; their sockets and files are for root alone.
 func (e *Engine) prepare() error {
+	for dir := filepath.Dir(filepath.Dir(e.state)); ; dir = filepath.Dir(dir) {
+		st, err := os.Stat(dir)
+		if err == nil && st.Mode()&0o001 == 0 {
+			return fail.New(fail.HostCannot, "containers cannot reach their files below %q: %q has mode %04o and lets no other user through", e.state, dir, st.Mode().Perm()).
+				Hint("choose another directory with --state, or chmod o+x %q", dir)
+		}
+		if dir == "/" {
+			break
+		}
+	}
 	for _, d := range []struct {
 		path string
 		mode os.FileMode

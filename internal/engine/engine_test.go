@@ -61,6 +61,9 @@ func shortDir(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 
@@ -288,6 +291,21 @@ func TestForeignDirectoryIsRefused(t *testing.T) {
 	}
 	if _, err := e.Start(context.Background()); fail.KindOf(err) != fail.HostCannot {
 		t.Errorf("symbolic link: %v", err)
+	}
+}
+
+// The container's root must get through to its rootfs.
+func TestClosedDirectoryIsRefused(t *testing.T) {
+	dir := shortDir(t)
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	e, err := New(binDir(t), dir+"/r", dir+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Start(context.Background()); fail.KindOf(err) != fail.HostCannot || !strings.Contains(err.Error(), "mode 0700") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -2,9 +2,13 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // childWord as first argument makes the probe run one attempt in a process of
@@ -13,8 +17,9 @@ const childWord = "\x01child"
 
 // Exit codes of a child; an errno e is 100+e.
 const (
-	childOpen  = 10
-	childErrno = 100
+	childOpen   = 10
+	childKilled = 11 // not the process but the thread that tried
+	childErrno  = 100
 )
 
 // childTries are the attempts that run in a child, by name.
@@ -40,15 +45,45 @@ func runChild(name string) {
 	if !ok {
 		os.Exit(2)
 	}
-	err := f()
+	err := onThread(f)
 	var e syscall.Errno
 	switch {
+	case errors.Is(err, errThreadKilled):
+		os.Exit(childKilled)
 	case err == nil:
 		os.Exit(childOpen)
 	case errors.As(err, &e) && e < 255-childErrno:
 		os.Exit(childErrno + int(e))
 	}
 	os.Exit(2)
+}
+
+var errThreadKilled = errors.New("the thread was killed")
+
+// onThread runs f on a thread of its own. A filter's answer to a foreign
+// system call may be to kill just the thread that made it, and the rest of
+// the process would wait for it for ever.
+func onThread(f func() error) error {
+	tid := make(chan int, 1)
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		tid <- syscall.Gettid()
+		result <- f()
+	}()
+	status := fmt.Sprintf("/proc/self/task/%d/status", <-tid)
+	for {
+		select {
+		case err := <-result:
+			return err
+		case <-time.After(5 * time.Millisecond):
+			// The first thread of a process stays to be seen, as a zombie.
+			text, err := os.ReadFile(status)
+			if err != nil || strings.HasPrefix(statusFields(string(text))["State"], "Z") {
+				return errThreadKilled
+			}
+		}
+	}
 }
 
 // inChild runs an attempt in a child; death by a signal is a refusal: SIGSYS
@@ -79,6 +114,8 @@ func inChild(name string, attr *syscall.SysProcAttr) outcome {
 		return outcome{verdict: absent, note: "killed by SIGSEGV: no such entry"}
 	case ws.Signaled():
 		return outcome{verdict: blocked, note: "killed by " + ws.Signal().String()}
+	case ws.ExitStatus() == childKilled:
+		return outcome{verdict: blocked, note: "thread killed by the filter"}
 	case ws.ExitStatus() == childOpen:
 		return outcome{verdict: open, note: "it worked"}
 	case ws.ExitStatus() > childErrno:
