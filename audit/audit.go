@@ -36,6 +36,9 @@ const (
 // Want says how to compare.
 type Want struct {
 	Phase Phase
+	// Mapped are the sources of binds that were idmapped before the runtime
+	// got them, and must be so inside.
+	Mapped []string
 }
 
 // Difference is one thing that is not as the spec has it.
@@ -77,7 +80,7 @@ func Attest(pid int, s *specs.Spec, w Want) error {
 	if s == nil || s.Process == nil || s.Linux == nil || s.Root == nil {
 		return fail.New(fail.Internal, "attestation needs a complete spec")
 	}
-	a := &attestation{pid: pid, spec: s, phase: w.Phase, buf: make([]byte, 0, 64<<10)}
+	a := &attestation{pid: pid, spec: s, phase: w.Phase, mapped: w.Mapped, buf: make([]byte, 0, 64<<10)}
 	fd, err := unix.Open("/proc/"+strconv.Itoa(pid), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return a.verdict(err)
@@ -138,12 +141,13 @@ var (
 )
 
 type attestation struct {
-	pid   int
-	dir   int // /proc/PID
-	spec  *specs.Spec
-	phase Phase
-	diffs []Difference
-	buf   []byte
+	pid    int
+	dir    int // /proc/PID
+	spec   *specs.Spec
+	phase  Phase
+	mapped []string
+	diffs  []Difference
+	buf    []byte
 }
 
 // errGone: the process has ended, as a zombie or for good.

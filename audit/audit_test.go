@@ -184,6 +184,11 @@ func create(tb testing.TB, dir string, s *specs.Spec, args ...string) *container
 
 func (c *container) remove() {
 	_ = exec.Command(c.runc, "--root", c.state, "delete", "--force", c.id).Run()
+	// The runtime leaves the parent it made; the kernel keeps it if it is in use.
+	parents, _ := filepath.Glob(cgroupTmpfs + "/*/safe-run-test")
+	for _, p := range append(parents, cgroupTmpfs+"/safe-run-test") {
+		_ = unix.Rmdir(p)
+	}
 }
 
 func (c *container) start(tb testing.TB) {

@@ -215,12 +215,16 @@ func (l *Launcher) awaitCreation(ctx context.Context, id string) error {
 // bundleExists looks for the runtime's directory of a task in the places
 // where cgroup v1, v2 or runc would show it.
 func (l *Launcher) bundleExists(id string) bool {
+	runcRoot := l.RuncRoot
+	if runcRoot == "" {
+		runcRoot = "/run/containerd/runc"
+	}
 	for _, p := range []string{
 		"/sys/fs/cgroup/safe-run/" + id,
 		"/sys/fs/cgroup/memory/safe-run/" + id,
-		filepath.Join("/run/containerd/runc", l.Namespace, id),
+		filepath.Join(runcRoot, l.Namespace, id),
 		filepath.Join("/run/containerd/io.containerd.runtime.v2.task", l.Namespace, id),
-		filepath.Join(l.Store.Run, "engine/state/io.containerd.runtime.v2.task", l.Namespace, id),
+		filepath.Join(l.Store.Run, "engine/io.containerd.runtime.v2.task", l.Namespace, id),
 	} {
 		if _, err := os.Lstat(p); err == nil {
 			return true

@@ -44,6 +44,7 @@ type Launcher struct {
 	Client    *containerd.Client
 	Address   string // of containerd, for the record
 	Namespace string
+	RuncRoot  string // where runc keeps its state, "" for its default
 	Store     *store.Store
 	IDs       *idmap.Pool
 

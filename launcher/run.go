@@ -51,8 +51,9 @@ type Request struct {
 	// starts; an error undoes everything.
 	Created func(id string) error
 	// Attest compares what the kernel enforces on a process with the spec:
-	// before the user's program runs, and again (started) after.
-	Attest func(pid int, s *specs.Spec, started bool) error
+	// before the user's program runs, and again (started) after. The sources
+	// in mapped were idmapped before the runtime got them.
+	Attest func(pid int, s *specs.Spec, mapped []string, started bool) error
 	// Aside is work that need not delay the container; Run waits for it.
 	Aside func(ctx context.Context) error
 	// Background hands the container over to another process when the user
@@ -457,13 +458,23 @@ func (r *run) resolvedMounts() []spec.ResolvedMount {
 	return out
 }
 
+// mapped are the sources mountSources idmapped.
+func (r *run) mapped() (sources []string) {
+	for _, m := range r.resolvedMounts() {
+		if m.Mapped {
+			sources = append(sources, m.HostPath)
+		}
+	}
+	return sources
+}
+
 // createContainer writes containerd's record. The image's labels stay out of it.
 func (r *run) createContainer(ctx context.Context) error {
 	specAny, err := typeurl.MarshalAny(r.spec)
 	if err != nil {
 		return fail.Wrap(fail.Internal, err, "encoding the spec")
 	}
-	opts, err := typeurl.MarshalAny(&runcoptions.Options{})
+	opts, err := typeurl.MarshalAny(&runcoptions.Options{Root: r.RuncRoot})
 	if err != nil {
 		return fail.Wrap(fail.Internal, err, "encoding runtime options")
 	}
@@ -489,7 +500,7 @@ func (r *run) createTask(ctx context.Context) (err error) {
 		return err
 	}
 	uid, gid := r.ioOwner()
-	opts, err := typeurl.MarshalAny(&runcoptions.Options{IoUid: uid, IoGid: gid})
+	opts, err := typeurl.MarshalAny(&runcoptions.Options{IoUid: uid, IoGid: gid, Root: r.RuncRoot})
 	if err != nil {
 		return fail.Wrap(fail.Internal, err, "encoding task options")
 	}
@@ -510,7 +521,7 @@ func (r *run) createTask(ctx context.Context) (err error) {
 		return err
 	}
 	if r.Attest != nil {
-		if err := r.Attest(int(r.pid), r.spec, false); err != nil {
+		if err := r.Attest(int(r.pid), r.spec, r.mapped(), false); err != nil {
 			return err
 		}
 	}
@@ -628,7 +639,7 @@ func (r *run) supervise(ctx context.Context, signals <-chan os.Signal) (int, err
 // attestation, and what the caller adds.
 func (r *run) aside(ctx context.Context) error {
 	if r.Attest != nil {
-		if err := r.Attest(int(r.pid), r.spec, true); err != nil {
+		if err := r.Attest(int(r.pid), r.spec, r.mapped(), true); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -86,8 +87,10 @@ func narrow(rules []specs.LinuxSyscall, o Options) ([]specs.LinuxSyscall, error)
 			out = append(out, group)
 		}
 	}
+	seen := map[string]bool{}
 	for _, r := range conditional {
-		if !slices.ContainsFunc(out, func(have specs.LinuxSyscall) bool { return sameRule(have, r) }) {
+		if key := fmt.Sprint(r.Names, r.Action, r.Args); !seen[key] {
+			seen[key] = true
 			out = append(out, r)
 		}
 	}
@@ -207,8 +210,4 @@ func meets(c specs.LinuxSeccompArg, v uint64) bool {
 		return v&c.Value == c.ValueTwo
 	}
 	return false
-}
-
-func sameRule(a, b specs.LinuxSyscall) bool {
-	return a.Action == b.Action && slices.Equal(a.Names, b.Names) && slices.Equal(a.Args, b.Args)
 }

@@ -49,7 +49,6 @@ var never = map[string]string{
 	"request_key":       "",
 	"setns":             "CAP_SYS_ADMIN",
 	"settimeofday":      "CAP_SYS_TIME",
-	"socketcall":        "", // reaches every socket family past a filter on socket
 	"stime":             "CAP_SYS_TIME",
 	"swapoff":           "",
 	"swapon":            "",
@@ -77,6 +76,7 @@ var dropped = map[string]string{
 	"process_vm_readv":  "CAP_SYS_PTRACE",
 	"process_vm_writev": "CAP_SYS_PTRACE",
 	"ptrace":            "CAP_SYS_PTRACE",
+	"socketcall":        "", // reaches every socket family past a filter on socket
 }
 
 // foreign32 are syscalls of moby's list that exist on 32-bit architectures

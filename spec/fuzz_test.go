@@ -64,12 +64,12 @@ func (b *bytesSource) mount() ResolvedMount {
 	}}
 	m.ReadOnly, m.Exec, m.NonRecursive = b.bool(), b.bool(), b.bool()
 	m.Propagation = b.word("", "rprivate", "private", "shared", "rslave")
-	if b.next() > 200 {
-		m.HostPath = b.word("/", "/etc", "/proc/1/root", "/run/docker.sock")
-	} else if m.Type == MountBind {
-		m.HostPath, m.Mapped = b.word("/proc/1/fd/3", "/run/safe-run/io/x/mount0"), b.bool()
-	} else if m.Type != MountTmpfs {
-		m.HostPath = b.word("/var/lib/safe-run/volumes/a/_data")
+	switch m.Type {
+	case MountTmpfs:
+	case MountBind:
+		m.HostPath, m.Mapped = "/run/safe-run/io/x/mount0", b.bool()
+	default:
+		m.HostPath = "/var/lib/safe-run/volumes/a/_data"
 	}
 	m.Tmpfs = TmpfsOptions{
 		Size: b.int64() % (1 << 40), SizePct: int(b.next()), Inodes: b.int64() % (1 << 30),

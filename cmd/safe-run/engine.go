@@ -69,8 +69,12 @@ func connect(ctx context.Context, address, namespace string) (*session, error) {
 	im.CacheDir = filepath.Join(root, "cache")
 	im.Credentials = images.CallerCredentials(os.Getenv)
 	_, im.Sudo = os.LookupEnv("SUDO_UID")
+	l := launcher.New(client, conn.Address, namespace, st, ids)
+	if conn.Engine != nil {
+		l.RuncRoot = filepath.Join(conn.Engine.State(), "runc")
+	}
 	return &session{
-		launcher: launcher.New(client, conn.Address, namespace, st, ids),
+		launcher: l,
 		images:   im, target: conn, fresh: fresh,
 	}, nil
 }

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"github.com/opencontainers/selinux/go-selinux/label"
+
 	"github.com/safe-run/safe-run/internal/engine"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/launcher"
@@ -18,17 +20,11 @@ import (
 // floors refuses a runtime or containerd with known ways out, unless the site
 // accepts old ones.
 func floors(ctx context.Context, s *session, site policy.Site) error {
-	runc := ""
-	if s.target.Engine != nil {
-		runc = filepath.Join(s.target.Engine.Bin(), "runc")
-	} else {
-		var err error
-		// containerd finds the runtime by its own PATH, which is the system's.
-		if runc, err = findSystem("runc"); err != nil {
-			return err
-		}
+	runc, err := s.target.Runtime("runc")
+	if err != nil {
+		return err
 	}
-	err := engine.Floors(ctx, engine.FloorQuery{
+	err = engine.Floors(ctx, engine.FloorQuery{
 		Runtime: runc, PID: s.target.PID, Cache: s.launcher.Store.Run,
 		Version: func(ctx context.Context) (string, error) {
 			v, err := s.launcher.Client.Version(ctx)
@@ -73,16 +69,21 @@ func initPath(s *session) string {
 	return p
 }
 
-// confine sees to the security module's profile.
-func confine(ctx context.Context, rq *launcher.Request, site policy.Site, f spec.Features) error {
+// confine sees to the security module's profile or label.
+func confine(ctx context.Context, rq *launcher.Request, f spec.Features) error {
 	if f.AppArmor && !rq.Grants.UnconfinedAppArmor {
 		if err := profiles.LoadAppArmor(ctx); err != nil {
 			return err
 		}
 		rq.AppArmorProfile = profiles.AppArmorName()
 	}
-	if site.RequireLSM && !f.AppArmor && !f.SELinux {
-		return fail.New(fail.HostCannot, "the site requires AppArmor or SELinux, and this kernel has neither enabled")
+	if f.SELinux && !rq.Grants.LabelDisable {
+		// A random pair of categories separates containers from each other.
+		process, mount, err := label.InitLabels(nil)
+		if err != nil {
+			return fail.Wrap(fail.HostCannot, err, "SELinux label")
+		}
+		rq.SELinuxLabel, rq.SELinuxMountLabel = process, mount
 	}
 	return nil
 }

@@ -141,7 +141,7 @@ func launch(ctx context.Context, inv *cli.Invocation) (int, error) {
 			return 0, err
 		}
 	}
-	if err := confine(ctx, &lr, site, features); err != nil {
+	if err := confine(ctx, &lr, features); err != nil {
 		return 0, err
 	}
 	if inv.DryRun != "" {
@@ -225,13 +225,13 @@ func detachKeys(w *spec.Workload) ([]byte, error) {
 }
 
 // attest compares what the kernel enforces with the spec.
-func attest() func(int, *specs.Spec, bool) error {
-	return func(pid int, s *specs.Spec, started bool) error {
+func attest() func(int, *specs.Spec, []string, bool) error {
+	return func(pid int, s *specs.Spec, mapped []string, started bool) error {
 		phase := audit.Created
 		if started {
 			phase = audit.Started
 		}
-		return audit.Attest(pid, s, audit.Want{Phase: phase})
+		return audit.Attest(pid, s, audit.Want{Phase: phase, Mapped: mapped})
 	}
 }
 

@@ -91,14 +91,11 @@ func setUp() (place, error) {
 		return place{}, err
 	}
 	here.socket = strings.TrimSpace(out)
-	if err := os.Setenv("CONTAINERD_ADDRESS", here.socket); err != nil {
-		return place{}, err
-	}
 	archive := filepath.Join(build, "images/busybox.tar")
 	if _, err := output(here.safeRun, "load", "-q", "-i", archive); err != nil {
 		return place{}, err
 	}
-	_, err = output(here.ctr, "images", "import", archive)
+	_, err = output(here.ctr, "--address", here.socket, "images", "import", archive)
 	return here, err
 }
 
@@ -137,5 +134,5 @@ func safeRunArgs(here place, image string, command ...string) []string {
 // of its own.
 func ctrArgs(here place, command ...string) []string {
 	name := fmt.Sprintf("bench-%d", time.Now().UnixNano())
-	return append([]string{here.ctr, "run", "--rm", image, name}, command...)
+	return append([]string{here.ctr, "--address", here.socket, "run", "--rm", image, name}, command...)
 }

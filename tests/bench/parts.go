@@ -137,7 +137,7 @@ func sleeping(c contender) (map[string]int64, error) {
 // no handler, so only KILL works, and ctr must be told by the engine.
 func stopContainer(cmd *exec.Cmd, c contender) {
 	if c.name == "ctr" {
-		_ = exec.Command(cmd.Args[0], "tasks", "kill", "-s", "SIGKILL", cmd.Args[4]).Run()
+		_ = exec.Command(cmd.Args[0], cmd.Args[1], cmd.Args[2], "tasks", "kill", "-s", "SIGKILL", cmd.Args[6]).Run()
 		return
 	}
 	// safe-run takes its container with it at the next command.

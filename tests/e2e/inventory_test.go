@@ -114,9 +114,11 @@ func same(t *testing.T, before, after inventory) {
 func ctr(t testing.TB, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(here.ctr, append([]string{"--address", here.socket, "--namespace", "safe-run"}, args...)...)
-	out, err := cmd.CombinedOutput()
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("ctr %s: %v\n%s", strings.Join(args, " "), err, out)
+		t.Fatalf("ctr %s: %v\n%s", strings.Join(args, " "), err, errs.String())
 	}
 	return string(out)
 }

@@ -132,7 +132,6 @@ func TestRefusals(t *testing.T) {
 		{"--volumes-from", "other"},
 		{"--mount", "type=volume,source=v,target=/x,volume-opt=type=none,volume-opt=o=bind,volume-opt=device=/"},
 		{"-v", clean + ":/x:rshared"},
-		{"-v", clean + ":/x:Z"},
 		{"-v", clean + ":/x:U"},
 		{"--mount", "type=bind,source=" + clean + ",target=/x,bind-propagation=shared"},
 		{"-w", "/proc/self/fd/7"},
@@ -183,7 +182,7 @@ func TestRefusalsAtOnce(t *testing.T) {
 		}
 	}
 	text, _ := json.Marshal(found)
-	for _, id := range []string{"privileged", "host-pid", "bind-root"} {
+	for _, id := range []string{"privileged", "pid-host", "cap-all", "bind-root"} {
 		if !strings.Contains(string(text), `"`+id+`"`) {
 			t.Errorf("no refusal %q in %s", id, r)
 		}

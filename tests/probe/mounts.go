@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,7 +54,7 @@ func mounts() []mountLine {
 	if err != nil {
 		return nil
 	}
-	all := parseMountinfo(string(text))
+	all := topmost(parseMountinfo(string(text)))
 	for i := range all {
 		if info, err := os.Lstat(all[i].target); err == nil {
 			all[i].dir = info.IsDir()
@@ -63,6 +62,21 @@ func mounts() []mountLine {
 		}
 	}
 	return all
+}
+
+// topmost leaves out what another mount on the same target hides.
+func topmost(all []mountLine) []mountLine {
+	last := map[string]int{}
+	for i, m := range all {
+		last[m.target] = i
+	}
+	var seen []mountLine
+	for i, m := range all {
+		if last[m.target] == i {
+			seen = append(seen, m)
+		}
+	}
+	return seen
 }
 
 // kernelFS have no files of anyone's making: nothing can be stored in them.
@@ -126,7 +140,9 @@ func unsizedTmpfs() outcome {
 	}), "none")
 }
 
-// execWritten copies the probe to each writable directory and runs the copy.
+// execWritten writes a program to each writable directory and runs it. A
+// script whose interpreter is the probe is enough, and fits in the smallest
+// one: the kernel looks at the mount before it looks into the file.
 func execWritten() outcome {
 	self, err := os.Executable()
 	if err != nil {
@@ -138,13 +154,12 @@ func execWritten() outcome {
 	}
 	var all []outcome
 	for _, m := range dirs {
-		path := filepath.Join(m.target, "probe-copy")
-		if err := copyFile(self, path); err != nil {
-			_ = os.Remove(path)
+		path := filepath.Join(m.target, "probe-script")
+		if err := os.WriteFile(path, []byte("#!"+self+" "+childWord+"\n"), 0o755); err != nil {
 			all = append(all, outcome{verdict: open, note: "cannot try in " + m.target + ": " + err.Error()})
 			continue
 		}
-		err := exec.Command(path, childWord, "noop").Run()
+		err := exec.Command(path).Run()
 		_ = os.Remove(path)
 		var exit *exec.ExitError
 		o := byErrno(pathErrno(err))
@@ -158,20 +173,6 @@ func execWritten() outcome {
 		w.note = fmt.Sprintf("in %d directories", len(dirs))
 	}
 	return w
-}
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
 }
 
 // setuidBit tries to set the bit where the file outlives the container: in
