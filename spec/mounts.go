@@ -3,7 +3,6 @@ package spec
 import (
 	"cmp"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/lazyre"
 )
 
 // Sizes of a tmpfs that are no mistake end here.
@@ -298,7 +298,7 @@ func bind(in Input, m ResolvedMount) specs.Mount {
 
 // tmpfsPolicy is the part of mpol= that has no comma in it, which the mount
 // call would read as the next option.
-var tmpfsPolicy = regexp.MustCompile(`^mpol=(default|local|prefer|bind|interleave)(=(static|relative))?(:[0-9]{1,4}(-[0-9]{1,4})?)?$`)
+var tmpfsPolicy = lazyre.New(`^mpol=(default|local|prefer|bind|interleave)(=(static|relative))?(:[0-9]{1,4}(-[0-9]{1,4})?)?$`)
 
 // userTmpfs: nosuid and nodev always, noexec unless exec was said, sized in
 // any case.
@@ -332,7 +332,7 @@ func userTmpfs(in Input, m ResolvedMount) (specs.Mount, error) {
 			if size == 0 {
 				size = int64(blocks) * 4096 // PAGE_SIZE is what tmpfs counts; larger pages only make it smaller
 			}
-		case tmpfsPolicy.MatchString(f):
+		case tmpfsPolicy().MatchString(f):
 			options = append(options, f)
 		case f == "suid" || f == "dev" || strings.HasSuffix(f, "shared") || strings.HasSuffix(f, "slave"):
 			return specs.Mount{}, fail.New(fail.Refused, "tmpfs %q: option %s is not given", m.Target, f)

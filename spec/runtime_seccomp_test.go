@@ -105,11 +105,12 @@ func TestRuntimeSeccomp(t *testing.T) {
 		}
 	}
 
-	// A 32-bit program could reach every family by socketcall; it is killed
-	// at its first call. So is an x32 call.
+	// A 32-bit program could reach every family by socketcall; its thread is
+	// killed at its first call. So is that of an x32 call, where the other
+	// threads of a Go program would wait for ever.
 	for name, args := range map[string][]string{
-		"386": {"/bin/calls-386", "102,1,0"},
-		"x32": {"/bin/calls-amd64", fmt.Sprintf("%#x", 1<<30|unix.SYS_GETPID)},
+		"386": {"timeout", "-s", "KILL", "1", "/bin/calls-386", "102,1,0"},
+		"x32": {"timeout", "-s", "KILL", "1", "/bin/calls-amd64", fmt.Sprintf("%#x", 1<<30|unix.SYS_GETPID)},
 	} {
 		in.Workload.Args = args
 		out, code := run(t, dir, buildVerified(t, in))

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -71,7 +73,7 @@ func bundle(t testing.TB, in Input, programs ...string) string {
 		must(t, os.MkdirAll(filepath.Join(root, d), 0o755))
 	}
 	copyProgram(t, busybox, filepath.Join(root, "bin/busybox"))
-	for _, applet := range []string{"sh", "cat", "ls", "touch", "grep", "id", "mkdir", "chmod", "stat", "head", "wc", "sleep", "true", "cp", "ulimit", "mount", "unshare", "chroot", "dd"} {
+	for _, applet := range []string{"sh", "cat", "ls", "touch", "grep", "id", "mkdir", "chmod", "stat", "head", "wc", "sleep", "true", "cp", "ulimit", "mount", "unshare", "chroot", "dd", "timeout"} {
 		must(t, os.Symlink("busybox", filepath.Join(root, "bin", applet)))
 	}
 	for _, p := range programs {
@@ -147,7 +149,10 @@ func run(t testing.TB, dir string, s *specs.Spec) (string, int) {
 	state := t.TempDir()
 	id := filepath.Base(s.Linux.CgroupsPath)
 	var out bytes.Buffer
-	c := exec.Command(runc, "--root", state, "run", "--bundle", dir, id)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c := exec.CommandContext(ctx, runc, "--root", state, "run", "--bundle", dir, id)
+	c.WaitDelay = time.Second
 	c.Stdout, c.Stderr = &out, &out
 	err := c.Run()
 	_ = exec.Command(runc, "--root", state, "delete", "-f", id).Run()

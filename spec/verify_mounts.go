@@ -2,12 +2,13 @@ package spec
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/safe-run/safe-run/internal/lazyre"
 )
 
 // mountOptions is what the runtime makes of a mount's options.
@@ -163,7 +164,7 @@ func mountTypes(s *specs.Spec, v VerifyInput) (bad []string) {
 }
 
 // heldPath is a descriptor held by the launcher.
-var heldPath = regexp.MustCompile(`^/proc/[1-9][0-9]*/fd/[0-9]+$`)
+var heldPath = lazyre.New(`^/proc/[1-9][0-9]*/fd/[0-9]+$`)
 
 // forbiddenSources are never bound, and neither is anything below those that
 // end in a slash. The policy has judged the objects; this looks at the names
@@ -196,7 +197,7 @@ func forbiddenSource(p string) bool {
 	if path.Clean(p) != p || !strings.HasPrefix(p, "/") || strings.ContainsRune(p, 0) {
 		return true
 	}
-	if heldPath.MatchString(p) {
+	if heldPath().MatchString(p) {
 		return false
 	}
 	return slices.ContainsFunc(forbiddenSources, func(f string) bool {

@@ -9,6 +9,7 @@ import (
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"github.com/safe-run/safe-run/internal/engine"
 	"github.com/safe-run/safe-run/internal/fail"
@@ -60,6 +61,9 @@ func connect(ctx context.Context, address, namespace string) (*session, error) {
 	client, err := containerd.New(conn.Address, containerd.WithDefaultNamespace(namespace), containerd.WithDefaultRuntime("io.containerd.runc.v2"))
 	if err != nil {
 		return nil, fail.Wrap(fail.HostCannot, err, "containerd at %s", conn.Address)
+	}
+	if c, ok := client.Conn().(*grpc.ClientConn); ok {
+		c.Connect() // while the rest is read
 	}
 	ids, err := idmap.Open(idsDir(root), idmap.DefaultFiles())
 	if err != nil {

@@ -4,18 +4,19 @@ import (
 	"encoding/csv"
 	"errors"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/safe-run/safe-run/spec"
+
+	"github.com/safe-run/safe-run/internal/lazyre"
 )
 
 // cdiName is vendor/class=name of the Container Device Interface.
-var cdiName = regexp.MustCompile(`^[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?/[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?=[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?$`)
+var cdiName = lazyre.New(`^[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?/[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?=[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?$`)
 
 // deviceRule is a line of the devices cgroup: type, numbers, access.
-var deviceRule = regexp.MustCompile(`^[acb] ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})$`)
+var deviceRule = lazyre.New(`^[acb] ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})$`)
 
 // devicePerms says whether v is a subset of rwm without repetition.
 func devicePerms(v string) bool {
@@ -32,7 +33,7 @@ func (p *parser) setDevice(v string) error {
 	if err := clean(v); err != nil {
 		return err
 	}
-	if cdiName.MatchString(v) {
+	if cdiName().MatchString(v) {
 		p.w.Devices = append(p.w.Devices, spec.Device{Raw: v, Host: v, CDI: true})
 		return nil
 	}
@@ -63,7 +64,7 @@ func (p *parser) setDevice(v string) error {
 }
 
 func (p *parser) setDeviceRule(v string) error {
-	m := deviceRule.FindStringSubmatch(v)
+	m := deviceRule().FindStringSubmatch(v)
 	if m == nil || !devicePerms(m[3]) {
 		return errors.New("invalid device cgroup format: it takes \"TYPE MAJOR:MINOR ACCESS\", such as \"c 10:229 rw\"")
 	}

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/lazyre"
 )
 
 // checkLabels checks a host name: labels of letters, digits and inner hyphens
@@ -202,7 +202,7 @@ type network struct {
 }
 
 // longNetwork is how docker tells its long form from a name.
-var longNetwork = regexp.MustCompile(`\w+=\w+(,\w+=\w+)*`)
+var longNetwork = lazyre.New(`\w+=\w+(,\w+=\w+)*`)
 
 // setNetwork takes a name or mode, or docker's CSV form, whose words docker
 // makes lower case.
@@ -211,7 +211,7 @@ func (p *parser) setNetwork(v string) error {
 		return err
 	}
 	n := network{name: v}
-	if longNetwork.MatchString(v) && !strings.HasPrefix(v, "ns:") {
+	if longNetwork().MatchString(v) && !strings.HasPrefix(v, "ns:") {
 		fields, err := csv.NewReader(strings.NewReader(v)).Read()
 		if err != nil {
 			return errors.New("it is not a CSV line")

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/safe-run/safe-run/spec"
+
+	"github.com/safe-run/safe-run/internal/lazyre"
 )
 
 // tmpfsFlags are the mount flags a --tmpfs may name, with why not.
@@ -32,7 +33,7 @@ const (
 
 // mpol is the memory policy of tmpfs(5), without node lists that contain
 // commas: commas separate the options.
-var mpol = regexp.MustCompile(`^(default|local|prefer|bind|interleave)(=(static|relative))?(:[0-9]+(-[0-9]+)?)?$`)
+var mpol = lazyre.New(`^(default|local|prefer|bind|interleave)(=(static|relative))?(:[0-9]+(-[0-9]+)?)?$`)
 
 // setTmpfs reads one --tmpfs: DST[:OPTION,...].
 func (p *parser) setTmpfs(v string) error {
@@ -109,7 +110,7 @@ func tmpfsOption(m *spec.Mount, o string) error {
 	case "gid":
 		t.GID, err = tmpfsID(val)
 	case "mpol":
-		if !mpol.MatchString(val) {
+		if !mpol().MatchString(val) {
 			return errors.New("it is not a memory policy")
 		}
 		t.Flags = append(t.Flags, o)

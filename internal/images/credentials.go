@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/lazyre"
 )
 
 // dockerHub is the key docker's configuration files its hub under.
@@ -140,7 +140,7 @@ func (c Credentials) load() (*configfile.ConfigFile, error) {
 	return f, nil
 }
 
-var helperName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var helperName = lazyre.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // helperTime bounds a helper; some ask the user for a password.
 const helperTime = 2 * time.Minute
@@ -182,7 +182,7 @@ func (c Credentials) askHelper(name, key string) (user, secret string, err error
 }
 
 func (c Credentials) findHelper(name string) (string, error) {
-	if !helperName.MatchString(name) {
+	if !helperName().MatchString(name) {
 		return "", fail.New(fail.Usage, "%q names the credential helper %q, which is no name of a program", c.File, short(name))
 	}
 	for _, dir := range c.HelperDirs {

@@ -133,7 +133,7 @@ func (s *Store) toRemove(ctx context.Context, ref string, force bool) ([]images.
 			return nil, wrap(fail.Internal, err, "look up image %q", name)
 		}
 	}
-	if !identifier.MatchString(ref) {
+	if !identifier().MatchString(ref) {
 		return nil, fail.New(fail.NotFound, "no such image: %s", cleanText(ref)).
 			Hint("`safe-run images` lists what there is")
 	}

@@ -1,7 +1,6 @@
 package images
 
 import (
-	"regexp"
 	"runtime"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/lazyre"
 )
 
 // maxReference bounds what is parsed as a reference, in bytes. A repository
@@ -60,7 +60,7 @@ func repositoryOf(name string) string {
 }
 
 // identifier matches what docker takes as an image id, whole or shortened.
-var identifier = regexp.MustCompile(`^(sha256:)?[0-9a-f]{4,64}$`)
+var identifier = lazyre.New(`^(sha256:)?[0-9a-f]{4,64}$`)
 
 // hostPlatform is what this host runs.
 func hostPlatform() ocispec.Platform { return platforms.DefaultSpec() }

@@ -87,7 +87,7 @@ func (s *Store) find(ctx context.Context, ref string) (images.Image, error) {
 			return s.findPinned(ctx, name, d.String())
 		}
 	}
-	if !identifier.MatchString(ref) {
+	if !identifier().MatchString(ref) {
 		if nameErr != nil {
 			return images.Image{}, nameErr
 		}

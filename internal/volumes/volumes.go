@@ -9,9 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/lazyre"
 )
 
 // Volumes is the directory all volumes lie in, each as NAME/_data.
@@ -21,7 +21,7 @@ type Volumes string
 func In(root string) Volumes { return Volumes(filepath.Join(root, "volumes")) }
 
 // names are docker's: at least two characters, none of them a separator.
-var names = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$`)
+var names = lazyre.New(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$`)
 
 // Path is the data directory of a volume.
 func (v Volumes) Path(name string) string { return filepath.Join(string(v), name, "_data") }
@@ -29,7 +29,7 @@ func (v Volumes) Path(name string) string { return filepath.Join(string(v), name
 // Ensure makes a volume if it does not exist. created says that it is new and
 // empty, so that the image's content may be copied in.
 func (v Volumes) Ensure(name string) (path string, created bool, err error) {
-	if !names.MatchString(name) {
+	if !names().MatchString(name) {
 		return "", false, fail.New(fail.Usage, "volume name %q: use letters, digits, '_', '.' and '-', at least two, the first a letter or digit", name)
 	}
 	path = v.Path(name)
@@ -52,7 +52,7 @@ func Anonymous() string {
 
 // Remove deletes a volume and its data. A missing volume is no error.
 func (v Volumes) Remove(name string) error {
-	if !names.MatchString(name) {
+	if !names().MatchString(name) {
 		return fail.New(fail.Usage, "volume name %q", name)
 	}
 	return fail.Wrap(fail.HostCannot, os.RemoveAll(filepath.Join(string(v), name)), "removing volume %s", name)

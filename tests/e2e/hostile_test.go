@@ -116,7 +116,7 @@ func corpus(marker, secret string) []hostile {
 		name: "passwd is a directory", image: both(user("user"), replaced(imagekit.Dir("etc/passwd", 0o755))), want: refused,
 	})
 
-	for _, v := range []string{"/proc", "/proc/self", "/sys", "/dev", "/", ".", "..", "//proc", "/x/../proc", "relative", "/dev/shm/../../proc", "/a\x00b", "/sys/fs/cgroup"} {
+	for _, v := range []string{"/proc", "/proc/self", "/sys", "/dev", "/", ".", "..", "//proc", "/x/../proc", "/dev/shm/../../proc", "/a\x00b", "/sys/fs/cgroup"} {
 		add(hostile{name: fmt.Sprintf("volume %q", v), image: volume(v), want: refused})
 	}
 	add(hostile{
@@ -128,6 +128,8 @@ func corpus(marker, secret string) []hostile {
 			}
 		},
 	})
+
+	add(hostile{name: "a relative volume", image: volume("relative"), want: either, check: printed("RAN\n")})
 
 	for _, w := range []string{"/proc/self/fd/7", "/proc/self/fd/8", "/dev/fd/7", "/proc/1/cwd", "/sys", "relative", "/a\x00b", "../.."} {
 		add(hostile{name: fmt.Sprintf("workdir %q", w), image: config(func(c *imagekit.Config) { c.WorkingDir = w }), want: refused})
@@ -234,7 +236,9 @@ func corpus(marker, secret string) []hostile {
 		image: files(imagekit.Symlink("out", filepath.Dir(marker)), imagekit.File("out/"+filepath.Base(marker), 0o644, "x")),
 	})
 
-	// Documents.
+	// Documents. The layer that is wrong must be one the store has not seen:
+	// layers are known by their content and unpacked once.
+	fresh := imagekit.Layer{Entries: []imagekit.Entry{imagekit.File("fresh", 0o644, rand.Text())}}
 	add(hostile{name: "config is not JSON", image: func(img *imagekit.Image) { img.RawConfig = []byte("{") }, want: refused})
 	add(hostile{name: "config is empty", image: func(img *imagekit.Image) { img.RawConfig = []byte("{}") }, want: refused})
 	add(hostile{name: "config is null", image: func(img *imagekit.Image) { img.RawConfig = []byte("null") }, want: refused})
@@ -268,16 +272,20 @@ func corpus(marker, secret string) []hostile {
 		img.Layers = append(img.Layers, imagekit.Layer{Entries: []imagekit.Entry{imagekit.Dir("x", 0o755)}, DiffID: digest.FromString("x")})
 	}, want: refused})
 	add(hostile{name: "a size that is not true", image: func(img *imagekit.Image) {
-		img.EditManifest = func(m *ocispec.Manifest) { m.Layers[0].Size++ }
+		img.Layers = append(img.Layers, fresh)
+		img.EditManifest = func(m *ocispec.Manifest) { m.Layers[1].Size++ }
 	}, want: refused})
 	add(hostile{name: "a layer that is not there", image: func(img *imagekit.Image) {
-		img.EditManifest = func(m *ocispec.Manifest) { m.Layers[0].Digest = digest.FromString("gone") }
+		img.Layers = append(img.Layers, fresh)
+		img.EditManifest = func(m *ocispec.Manifest) { m.Layers[1].Digest = digest.FromString("gone") }
 	}, want: refused})
 	add(hostile{name: "a negative size", image: func(img *imagekit.Image) {
-		img.EditManifest = func(m *ocispec.Manifest) { m.Layers[0].Size = -1 }
+		img.Layers = append(img.Layers, fresh)
+		img.EditManifest = func(m *ocispec.Manifest) { m.Layers[1].Size = -1 }
 	}, want: refused})
 	add(hostile{name: "a layer of an unknown kind", image: func(img *imagekit.Image) {
-		img.EditManifest = func(m *ocispec.Manifest) { m.Layers[0].MediaType = "application/x-evil" }
+		img.Layers = append(img.Layers, fresh)
+		img.EditManifest = func(m *ocispec.Manifest) { m.Layers[1].MediaType = "application/x-evil" }
 	}, want: refused})
 	add(hostile{name: "a checkpoint", image: func(img *imagekit.Image) {
 		img.ConfigMediaType = "application/vnd.oci.image.config.v1+json+checkpoint"
