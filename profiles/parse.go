@@ -178,11 +178,12 @@ func flatten(file *seccomp.Seccomp, o Options) ([]specs.LinuxSyscall, error) {
 			return nil, fail.New(fail.Usage, "seccomp profile: rule %d is null", i+1)
 		}
 		names := rule.Names
-		if rule.Name != "" {
+		//lint:ignore SA1019 files in the old spelling are still about
+		if old := rule.Name; old != "" {
 			if len(names) > 0 {
 				return nil, fail.New(fail.Usage, "seccomp profile: rule %d has both name and names", i+1)
 			}
-			names = []string{rule.Name}
+			names = []string{old}
 		}
 		if err := judgeRule(i+1, names, rule.LinuxSyscall); err != nil {
 			return nil, err
