@@ -32,6 +32,9 @@ func (r *run) mountSources() error {
 			userns.Close()
 		}
 	}()
+	if err := r.makeDevices(); err != nil {
+		return err
+	}
 	for i, m := range r.Workload.Mounts {
 		var from string
 		switch m.Type {
@@ -63,6 +66,49 @@ func (r *run) mountSources() error {
 		}
 	}
 	return nil
+}
+
+// deviceDir is where the nodes of granted devices are made.
+const deviceDir = "mount-devices"
+
+// makeDevices makes a node for each granted device, owned by the container,
+// in a file system of its own. The host's node would belong to nobody inside,
+// and its file system may change under it. The device cgroup bounds what can
+// be done with it.
+func (r *run) makeDevices() error {
+	if len(r.Grants.Devices) == 0 {
+		return nil
+	}
+	dir := filepath.Join(r.entry.IO, deviceDir)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fail.Wrap(fail.HostCannot, err, "granted devices")
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "size=64k,mode=0700"); err != nil {
+		return fail.Wrap(fail.HostCannot, err, "granted devices")
+	}
+	for i, d := range r.Grants.Devices {
+		p := filepath.Join(dir, strconv.Itoa(i))
+		if d.Type != "c" {
+			return fail.New(fail.Refused, "device %q: only character devices are given", d.Path)
+		}
+		err := unix.Mknod(p, unix.S_IFCHR|0o666, int(unix.Mkdev(uint32(d.Major), uint32(d.Minor))))
+		if err == nil {
+			err = errors.Join(unix.Chmod(p, 0o666), os.Lchown(p, int(r.rec.Block.HostUID), int(r.rec.Block.HostGID)))
+		}
+		if err != nil {
+			return fail.Wrap(fail.HostCannot, err, "granted device %q", d.Path)
+		}
+	}
+	return nil
+}
+
+// deviceSources are the nodes makeDevices makes, by their path inside.
+func (r *run) deviceSources() map[string]string {
+	sources := map[string]string{}
+	for i, d := range r.Grants.Devices {
+		sources[d.Path] = filepath.Join(r.Store.Run, "io", r.rec.ID, deviceDir, strconv.Itoa(i))
+	}
+	return sources
 }
 
 func mountName(i int) string { return "mount" + strconv.Itoa(i) }

@@ -36,7 +36,9 @@ type Request struct {
 	Limits   spec.Limits
 	Grants   spec.Grants
 	Sources  map[int]spec.Source // by index into Workload.Mounts, held open by the caller
-	InitPath string              // static init on the host, for --init
+	// BlockDevices are the device numbers of the throttle flags' paths.
+	BlockDevices map[string]uint64
+	InitPath     string // static init on the host, for --init
 
 	AppArmorProfile                 string
 	SELinuxLabel, SELinuxMountLabel string
@@ -426,7 +428,7 @@ func (r *run) input(f facts, files spec.HostFiles) (spec.Input, error) {
 	}
 	return spec.Input{
 		ID: r.rec.ID, Workload: w, Image: r.Image, User: u, IDs: r.rec.Block,
-		Host: r.Host, Limits: r.Limits, Grants: r.Grants, Mounts: r.resolvedMounts(), Files: files,
+		Host: r.Host, Limits: r.Limits, Grants: r.Grants, Mounts: r.resolvedMounts(), Files: files, DeviceSources: r.deviceSources(), BlockDevices: r.BlockDevices,
 		AppArmorProfile: r.AppArmorProfile, SELinuxLabel: r.SELinuxLabel, SELinuxMountLabel: r.SELinuxMountLabel,
 	}, nil
 }

@@ -52,7 +52,7 @@ func scopeOf(name string) sysctlScope {
 		return scopeIPC
 	case strings.HasPrefix(name, "net."):
 		return scopeNet
-	case name == "kernel.domainname", strings.HasPrefix(name, "user."):
+	case strings.HasPrefix(name, "user."):
 		return scopeOther
 	}
 	return scopeHost

@@ -45,7 +45,7 @@ type Grant struct {
 // DeviceGrant allows one character device.
 type DeviceGrant struct {
 	Path        string `yaml:"path"`        // canonical path on the host
-	Permissions string `yaml:"permissions"` // subset of rwm; empty: rw
+	Permissions string `yaml:"permissions"` // subset of rwm; empty: rwm, what --device asks for
 }
 
 // BindGrant allows binds of one path and what lies below it.
@@ -204,7 +204,7 @@ func (g *Grant) check(bad func(string, ...any)) {
 	}
 	for i := range g.Devices {
 		d := &g.Devices[i]
-		if d.Permissions = either(d.Permissions, "rw"); strings.Trim(d.Permissions, "rwm") != "" {
+		if d.Permissions = either(d.Permissions, "rwm"); strings.Trim(d.Permissions, "rwm") != "" {
 			bad("devices: the permissions %.20q are not made of r, w and m", d.Permissions)
 		}
 		if !cleanPath(d.Path) || relate(d.Path, "/dev") != inside {

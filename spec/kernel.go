@@ -179,12 +179,18 @@ func sysctls(in Input, own namespacesOf) (map[string]string, error) {
 		if !sysctlName(name) || len(value) > 256 || hasControl(strings.ReplaceAll(value, "\t", " ")) {
 			return nil, fail.New(fail.Usage, "--sysctl %.64q: invalid name or value", name)
 		}
-		if !NamespacedSysctl(name, own.ipc, own.network) {
+		if !NamespacedSysctl(name, own.ipc, own.network) && !grantedSysctl(name, in.Grants, own.user) {
 			return nil, fail.New(fail.Refused, "--sysctl %s is not a setting of the container's own namespaces", name)
 		}
 		out[name] = value
 	}
 	return out, nil
+}
+
+// grantedSysctl: settings that are namespaced but not free, which the site
+// granted by name.
+func grantedSysctl(name string, g Grants, ownUser bool) bool {
+	return ownUser && strings.HasPrefix(name, "user.") && slices.Contains(g.Sysctls, name)
 }
 
 // sysctlName: dotted words. A slash would be another spelling of a dot, and

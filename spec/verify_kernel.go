@@ -116,17 +116,18 @@ func cgroupReadonly(s *specs.Spec, _ VerifyInput) (bad []string) {
 	return bad
 }
 
-func allowedSysctls(s *specs.Spec, _ VerifyInput) (bad []string) {
+func allowedSysctls(s *specs.Spec, v VerifyInput) (bad []string) {
 	own := map[specs.LinuxNamespaceType]bool{}
 	for _, n := range s.Linux.Namespaces {
 		own[n.Type] = n.Path == ""
 	}
 	for name, value := range s.Linux.Sysctl {
 		ok := sysctlName(name) && NamespacedSysctl(name, own[specs.IPCNamespace], own[specs.NetworkNamespace]) ||
+			grantedSysctl(name, v.Grants, own[specs.UserNamespace]) ||
 			name == nestedUserNS && value == "0" && own[specs.UserNamespace]
 		bad = append(bad, violation(!ok, "sysctl %.64q", name)...)
 	}
-	nested := own[specs.UserNamespace] && s.Linux.Sysctl[nestedUserNS] != "0"
+	nested := own[specs.UserNamespace] && s.Linux.Sysctl[nestedUserNS] != "0" && !slices.Contains(v.Grants.Sysctls, nestedUserNS)
 	return append(bad, violation(nested, "%s is not 0", nestedUserNS)...)
 }
 

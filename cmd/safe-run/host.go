@@ -6,8 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/selinux/go-selinux/label"
+	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/engine"
 	"github.com/safe-run/safe-run/internal/fail"
@@ -35,6 +37,28 @@ func floors(ctx context.Context, s *session, site policy.Site) error {
 		return nil
 	}
 	return err
+}
+
+// blockDevices looks up the numbers of the devices that throttles name.
+func blockDevices(r spec.Resources) (map[string]uint64, error) {
+	numbers := map[string]uint64{}
+	for _, t := range slices.Concat(r.ReadBPS, r.WriteBPS, r.ReadIOPS, r.WriteIOPS) {
+		numbers[t.Path] = 0
+	}
+	for _, d := range r.BlkioWeightDevice {
+		numbers[d.Path] = 0
+	}
+	for p := range numbers {
+		var st unix.Stat_t
+		if err := unix.Stat(p, &st); err != nil {
+			return nil, fail.Wrap(fail.Usage, err, "device %q", p)
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFBLK {
+			return nil, fail.New(fail.Usage, "%q is not a block device", p)
+		}
+		numbers[p] = st.Rdev
+	}
+	return numbers, nil
 }
 
 // systemDirs are searched for host programs, whatever PATH the caller has.

@@ -119,10 +119,14 @@ func launch(ctx context.Context, inv *cli.Invocation) (int, error) {
 		return 0, printRefusals(inv.Refusals, refusals)
 	}
 
+	blocks, err := blockDevices(w.Resources)
+	if err != nil {
+		return 0, err
+	}
 	lr := launcher.Request{
 		Workload: *w, Image: img, Host: features, Limits: site.Limits(), Grants: grants,
 		Sources:  set.Sources,
-		InitPath: initPath(s),
+		InitPath: initPath(s), BlockDevices: blocks,
 		ResolveImage: func(ctx context.Context, ref string) (spec.Image, error) {
 			return resolve(ctx, s, ref, w.Platform, w.Pull, true)
 		},

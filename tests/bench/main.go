@@ -76,6 +76,10 @@ func setUp() (place, error) {
 	if err != nil {
 		return place{}, err
 	}
+	// Temporary directories are their maker's only; containers must reach their files below.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return place{}, err
+	}
 	here := place{
 		safeRun: filepath.Join(build, "safe-run"), ctr: filepath.Join(build, "engine/ctr"),
 		runc: filepath.Join(build, "engine/runc"), mkimage: filepath.Join(build, "mkimage"), dir: dir,

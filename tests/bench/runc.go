@@ -69,10 +69,6 @@ func unpack(here place, rootfs string) error {
 			return err
 		}
 	}
-	// Temporary directories are their maker's only; the container is nobody here.
-	if err := os.Chmod(here.dir, 0o755); err != nil {
-		return err
-	}
 	if _, err := output("cp", "/bin/busybox", filepath.Join(rootfs, "bin/busybox")); err != nil {
 		return err
 	}

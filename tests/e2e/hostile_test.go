@@ -199,11 +199,11 @@ func corpus(marker, secret string) []hostile {
 	})
 
 	add(hostile{
-		name: "setuid root", args: []string{"/su", "id", "-u"}, flags: []string{"-u", "1000"}, want: harmless, check: printed("1000\n"),
+		name: "setuid root", args: []string{"/setuid/busybox", "id", "-u"}, flags: []string{"-u", "1000"}, want: harmless, check: printed("1000\n"),
 		image: func(img *imagekit.Image) {
 			for _, e := range img.Layers[0].Entries {
 				if e.Path == "bin/busybox" {
-					img.Layers = append(img.Layers, imagekit.Layer{Entries: []imagekit.Entry{{Path: "su", Mode: 0o4755, Body: e.Body}}})
+					img.Layers = append(img.Layers, imagekit.Layer{Entries: []imagekit.Entry{imagekit.Dir("setuid", 0o755), {Path: "setuid/busybox", Mode: 0o4755, Body: e.Body}}})
 				}
 			}
 		},
