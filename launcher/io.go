@@ -55,15 +55,14 @@ func newStdio(dir string, s Streams, tty bool) (*stdio, error) {
 	}
 	// The reading ends are opened before the shim opens the writing ones, and
 	// read from only after it has: so neither blocks nor sees an early end.
-	if s.Out != nil {
-		if p.out, err = mk("stdout"); err != nil {
-			return nil, err
-		}
-		if p.rout, err = os.OpenFile(p.out, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
-			return nil, fail.Wrap(fail.HostCannot, err, "standard output")
-		}
+	// Both, even if one is not attached: the shim takes none or all.
+	if p.out, err = mk("stdout"); err != nil {
+		return nil, err
 	}
-	if s.Err != nil && !tty {
+	if p.rout, err = os.OpenFile(p.out, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
+		return nil, fail.Wrap(fail.HostCannot, err, "standard output")
+	}
+	if !tty {
 		if p.err, err = mk("stderr"); err != nil {
 			return nil, err
 		}
@@ -117,6 +116,10 @@ func (p *stdio) copyIn(from *os.File, keys []byte, closeIn func()) {
 // what happens then is the caller's decision (see broken).
 func (p *stdio) copyOut(to, from *os.File) {
 	defer p.wg.Done()
+	if to == nil { // not attached
+		_, _ = io.Copy(io.Discard, from)
+		return
+	}
 	_, err := io.Copy(to, from)
 	if err == nil {
 		return

@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/grpc/status"
 
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/idmap"
@@ -89,7 +90,7 @@ func engineError(err error, doing string) error {
 	if errors.As(err, &own) {
 		return err
 	}
-	n := errgrpc.ToNative(err)
+	n := native(err)
 	switch {
 	case errdefs.IsNotFound(n):
 		return fail.Wrap(fail.NotFound, n, "%s", doing)
@@ -99,6 +100,13 @@ func engineError(err error, doing string) error {
 	return fail.Wrap(fail.Internal, n, "%s", doing)
 }
 
-func isNotFound(err error) bool {
-	return err != nil && errdefs.IsNotFound(errgrpc.ToNative(err))
+func isNotFound(err error) bool { return err != nil && errdefs.IsNotFound(native(err)) }
+
+// native gives an error of containerd its kind. Some of the client's services
+// have done so already, and doing it again would lose it.
+func native(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return errgrpc.ToNative(err)
+	}
+	return err
 }

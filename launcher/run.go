@@ -86,18 +86,19 @@ func (l *Launcher) Run(ctx context.Context, rq Request) (int, error) {
 	ctx, cancel := context.WithCancelCause(l.context(ctx))
 	defer cancel(nil)
 	signals := catch()
-	early := make(chan struct{})
+	early := make(chan []os.Signal)
 	started := make(chan struct{})
-	go func() { // until the container runs, a signal ends the launch
-		defer close(early)
+	go func() { // until the container runs, a signal ends the launch or waits
+		var waiting []os.Signal
 		for {
 			select {
 			case s := <-signals:
+				waiting = append(waiting, s)
 				if fatal(s) {
 					cancel(interrupted(s))
-					return
 				}
 			case <-started:
+				early <- waiting
 				return
 			}
 		}
@@ -106,7 +107,7 @@ func (l *Launcher) Run(ctx context.Context, rq Request) (int, error) {
 	r := &run{Launcher: l, Request: rq}
 	err := r.launch(ctx)
 	close(started)
-	<-early
+	waiting := <-early
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
@@ -114,7 +115,8 @@ func (l *Launcher) Run(ctx context.Context, rq Request) (int, error) {
 		r.undo(ctx)
 		return 0, err
 	}
-	code, err := r.supervise(ctx, signals)
+	// A signal that came too late to end the launch is the container's.
+	code, err := r.supervise(l.context(context.WithoutCancel(ctx)), waiting, signals)
 	if errors.Is(err, errHandedOver) {
 		return 0, nil
 	}
@@ -141,9 +143,6 @@ func (r *run) undo(ctx context.Context) {
 // launch does every step up to the start of the user's program.
 func (r *run) launch(ctx context.Context) (err error) {
 	if err := r.register(); err != nil {
-		return err
-	}
-	if err := r.prepareVolumes(); err != nil {
 		return err
 	}
 	// The snapshot is two synced transactions of containerd's: they run while
@@ -196,6 +195,12 @@ func (r *run) register() (err error) {
 	if err := fault("begin"); err != nil {
 		return err
 	}
+	// The record is there before the name, the ids and the volumes it speaks
+	// of, so that whoever cleans up after a crash knows them.
+	r.completeVolumes()
+	if err := r.Store.Save(r.rec); err != nil {
+		return err
+	}
 	if r.rec.Name != "" {
 		holder, err := r.entry.TakeName(r.rec.Name)
 		if err != nil {
@@ -245,16 +250,8 @@ func (r *run) freeName(id string) bool {
 	return e != nil && r.bury(context.Background(), e, rec) == nil
 }
 
-// prepareVolumes completes the mounts: the image's volumes become anonymous
-// ones, and the record names those before any exists.
-func (r *run) prepareVolumes() error {
-	r.completeVolumes()
-	if err := r.Store.Save(r.rec); err != nil {
-		return err
-	}
-	return fault("volumes")
-}
-
+// completeVolumes completes the mounts: the image's volumes become anonymous
+// ones. None of them exists yet.
 func (r *run) completeVolumes() {
 	for i := range r.Workload.Mounts {
 		m := &r.Workload.Mounts[i]
@@ -541,7 +538,7 @@ func (r *run) createTask(ctx context.Context) (err error) {
 		}
 	}
 	// Not before the terminal is raw: until then ctrl-d would be an end of input.
-	if err := r.io.start(r.Streams, r.DetachKeys, func() { r.closeStdin(ctx, r.rec.ID) }); err != nil {
+	if err := r.io.start(r.Streams, r.DetachKeys, func() { r.closeStdin(context.WithoutCancel(ctx), r.rec.ID) }); err != nil {
 		return err
 	}
 	if r.rec.Keep {
@@ -573,7 +570,7 @@ var errHandedOver = errors.New("handed over")
 
 // supervise stays with the running container: signals in, streams through,
 // exit code out, clean-up last.
-func (r *run) supervise(ctx context.Context, signals <-chan os.Signal) (int, error) {
+func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan os.Signal) (int, error) {
 	type end struct {
 		code uint32
 		err  error
@@ -592,6 +589,11 @@ func (r *run) supervise(ctx context.Context, signals <-chan os.Signal) (int, err
 	settled := time.AfterFunc(settleAfter, settle)
 	defer settled.Stop()
 
+	for _, s := range waiting {
+		if done, err := r.deliver(ctx, s); done {
+			return 0, err
+		}
+	}
 	broken, watch := r.io.broken, (<-chan error)(aside)
 	for {
 		select {
@@ -619,22 +621,31 @@ func (r *run) supervise(ctx context.Context, signals <-chan os.Signal) (int, err
 			<-exited
 			return 128 + int(unix.SIGPIPE), r.finish(ctx, 128+int(unix.SIGPIPE))
 		case s := <-signals:
-			n, _ := s.(syscall.Signal)
-			switch {
-			case n == unix.SIGWINCH:
-				if r.tty != nil {
-					r.tty.resize(ctx)
-				}
-			case r.Workload.SigProxy:
-				_ = r.kill(ctx, r.rec.ID, n)
-			case fatal(s):
-				if err := r.handOver(); !errors.Is(err, errHandedOver) {
-					return 0, err
-				}
-				return 0, interrupted(s)
+			if done, err := r.deliver(ctx, s); done {
+				return 0, err
 			}
 		}
 	}
+}
+
+// deliver passes a signal on to the container. done says that the container
+// was left to itself instead.
+func (r *run) deliver(ctx context.Context, s os.Signal) (done bool, err error) {
+	n, _ := s.(syscall.Signal)
+	switch {
+	case n == unix.SIGWINCH:
+		if r.tty != nil {
+			r.tty.resize(ctx)
+		}
+	case r.Workload.SigProxy:
+		_ = r.kill(ctx, r.rec.ID, n)
+	case fatal(s):
+		if err := r.handOver(); !errors.Is(err, errHandedOver) {
+			return true, err
+		}
+		return true, interrupted(s)
+	}
+	return false, nil
 }
 
 // aside is what must happen but need not delay the container: the second

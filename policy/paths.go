@@ -164,10 +164,10 @@ func otherSockets() []string {
 
 // KnownPaths are the fixed paths of the catalogue and the well-known control
 // sockets, for comparison with a source by identity: a hard link or another
-// mount is the same thing.
-func KnownPaths() source.KnownPaths {
+// mount is the same thing. stores are as in Request.
+func KnownPaths(stores ...string) source.KnownPaths {
 	return source.KnownPaths{
-		Sensitive: sensitivePaths(),
+		Sensitive: append(sensitivePaths(), stores...),
 		Sockets:   slices.Concat(engineSockets(), otherSockets()),
 	}
 }

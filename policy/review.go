@@ -21,9 +21,12 @@ type Request struct {
 	Image         spec.Image
 	Sources       map[int]spec.Source // facts of bind sources, by index into Workload.Mounts
 	DeviceSources map[int]spec.Source // facts of devices, by index into Workload.Devices
-	Host          spec.Features
-	Site          Site
-	Profile       string // name of the profile the workload comes from, or ""
+	// Stores are the directories this program keeps its own state in, where
+	// they are not at their usual places.
+	Stores  []string
+	Host    spec.Features
+	Site    Site
+	Profile string // name of the profile the workload comes from, or ""
 
 	// CheckSeccomp judges the content of a seccomp=FILE option. Without it such
 	// an option is refused.

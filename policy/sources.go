@@ -213,6 +213,9 @@ func (r *Request) sourceConcerns() []concern {
 	}
 	r.concerns = make([]concern, len(r.Workload.Mounts))
 	table := guards()
+	for _, p := range r.Stores {
+		table = append(table, guard{p, "bind-container-store", all, all})
+	}
 	for i, m := range r.Workload.Mounts {
 		if m.Type != spec.MountBind {
 			continue

@@ -80,13 +80,14 @@ func launch(ctx context.Context, inv *cli.Invocation) (int, error) {
 		return 0, err
 	}
 	features := host.Probe()
-	set, err := source.Gather(w.Mounts, w.Devices, policy.KnownPaths())
+	stateRoot, stateRun := place()
+	set, err := source.Gather(w.Mounts, w.Devices, policy.KnownPaths(stateRoot, stateRun))
 	if err != nil {
 		return 0, err
 	}
 	defer set.Close()
 	rq := policy.Request{
-		Workload: *w, Sources: set.Sources, DeviceSources: set.Devices, Host: features, Site: site,
+		Workload: *w, Sources: set.Sources, DeviceSources: set.Devices, Stores: []string{stateRoot, stateRun}, Host: features, Site: site,
 		CheckSeccomp: func(b []byte) error {
 			_, err := profiles.ParseSeccomp(b, profiles.Options{Arch: features.Arch})
 			return err
