@@ -43,6 +43,9 @@ func (l *Launcher) remove(ctx context.Context, e *store.Entry, rec store.Record)
 		err = errors.Join(err, fault("container-deleted"))
 	}
 	wg.Wait()
+	if err == nil && cgroupExists(rec.Cgroup) {
+		err = removeCgroups(rec.Cgroup)
+	}
 	if err == nil {
 		err = errors.Join(dropSources(e.IO), l.dropImages(ctx, rec.ID, e.Dir))
 	}
@@ -114,15 +117,14 @@ func (l *Launcher) deleteTask(ctx context.Context, id string) (gone bool, err er
 	return false, nil
 }
 
-// Sweep cleans up after launchers that died. fresh says that this is the
-// first command since boot, when all records are looked at. Nothing of a
-// container whose launcher lives is touched.
-func (l *Launcher) Sweep(ctx context.Context, fresh bool) error {
+// Sweep cleans up after launchers that died. After boot all records are looked
+// at. Nothing of a container whose launcher lives is touched.
+func (l *Launcher) Sweep(ctx context.Context) error {
 	live, err := l.Store.Live()
 	if err != nil {
 		return err
 	}
-	ids := live
+	ids, fresh := live, l.Store.Fresh(l.Address)
 	if fresh {
 		all, err := l.Store.IDs()
 		if err != nil {
@@ -132,12 +134,13 @@ func (l *Launcher) Sweep(ctx context.Context, fresh bool) error {
 	}
 	dead := 0
 	var errs error
-	for _, id := range ids {
+	for i, id := range ids {
 		if len(id) != 64 || l.Store.Supervised(id) {
 			continue
 		}
 		rec, lerr := l.Store.Load(id)
-		if lerr == nil && rec.Keep && rec.Phase == store.PhaseExited {
+		// One that ended still has a lock file if its task could not be removed.
+		if lerr == nil && rec.Keep && rec.Phase == store.PhaseExited && i >= len(live) {
 			continue
 		}
 		if lerr == nil && rec.Address != l.Address {
@@ -160,68 +163,96 @@ func (l *Launcher) Sweep(ctx context.Context, fresh bool) error {
 		})
 		errs = errors.Join(errs, err)
 	}
+	if fresh && errs == nil {
+		errs = l.Store.Swept(l.Address)
+	}
 	return errs
 }
 
 // bury ends the container of a launcher that died. Without --rm a container
 // that had started stays, stopped, as docker leaves it.
 func (l *Launcher) bury(ctx context.Context, e *store.Entry, rec store.Record) error {
-	if err := l.awaitCreation(ctx, rec.ID); err != nil {
-		e.Release()
-		return err
-	}
-	if err := dropSources(e.IO); err != nil {
-		e.Release()
-		return err
-	}
-	if rec.Keep && rec.Phase == store.PhaseRunning {
-		dctx, cancel := l.detached(ctx)
-		defer cancel()
-		if err := l.removeTask(dctx, rec.ID); err != nil {
-			e.Release()
-			return err
-		}
-		rec.Phase, rec.ExitCode = store.PhaseExited, 137
-		if err := l.Store.Save(rec); err != nil {
-			e.Release()
-			return err
-		}
-		return e.End()
-	}
-	return l.remove(ctx, e, rec)
-}
-
-// awaitCreation waits until containerd is done with a task creation that the dead
-// launcher had asked for: the request is cancelled with its connection, but
-// the shim takes a moment to see it.
-func (l *Launcher) awaitCreation(ctx context.Context, id string) error {
 	dctx, cancel := l.detached(ctx)
 	defer cancel()
-	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {
-		_, err := l.tasks.Get(dctx, &tasksapi.GetRequest{ContainerID: id})
-		if err == nil {
+	for _, step := range []func() error{
+		func() error { return killCgroups(rec.Cgroup) },
+		func() error { return l.awaitCreation(ctx, rec) },
+		func() error { return dropSources(e.IO) },
+		func() error { return l.removeTask(dctx, rec.ID) },
+		func() error { return removeCgroups(rec.Cgroup) },
+		func() error { return l.awaitRemoval(rec.ID) },
+	} {
+		if err := step(); err != nil {
+			e.Release()
+			return err
+		}
+	}
+	if !rec.Keep || rec.Phase == store.PhaseCreating {
+		return l.remove(ctx, e, rec)
+	}
+	code := rec.ExitCode
+	if rec.Phase == store.PhaseRunning {
+		code = 137
+	}
+	return l.end(ctx, e, rec, code)
+}
+
+// end takes the task of a container away that stays as a record. If it cannot,
+// the lock file stays too, and the next command tries again.
+func (l *Launcher) end(ctx context.Context, e *store.Entry, rec store.Record, code int) error {
+	ctx, cancel := l.detached(ctx)
+	defer cancel()
+	err := l.removeTask(ctx, rec.ID)
+	rec.Phase, rec.ExitCode = store.PhaseExited, code
+	if err = errors.Join(err, l.Store.Save(rec)); err != nil {
+		e.Release()
+		return err
+	}
+	return e.End()
+}
+
+// awaitCreation waits until containerd is done with what the dead launcher
+// had asked for. Its request is cancelled with its connection, but the shim
+// takes a moment to see that, and answers nothing while it waits for output
+// nobody reads.
+func (l *Launcher) awaitCreation(ctx context.Context, rec store.Record) error {
+	var busy error
+	begin := time.Now()
+	for time.Since(begin) < 20*time.Second {
+		call, cancel := context.WithTimeout(l.context(context.WithoutCancel(ctx)), time.Second)
+		_, err := l.tasks.Get(call, &tasksapi.GetRequest{ContainerID: rec.ID})
+		cancel()
+		switch {
+		case err == nil:
 			return nil // it exists and can be removed
-		}
-		if !isNotFound(err) {
-			return engineError(err, "looking for the task of a dead launcher")
-		}
-		if !l.bundleExists(id) {
+		case !isNotFound(err):
+			busy = err
+		case !l.bundleExists(rec.ID) && !cgroupExists(rec.Cgroup) || time.Since(begin) > time.Second:
 			return nil
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	return engineError(busy, "looking for the task of a dead launcher")
+}
+
+// awaitRemoval waits until nothing of a removed task is left.
+func (l *Launcher) awaitRemoval(id string) error {
+	for end := time.Now().Add(5 * time.Second); l.bundleExists(id); time.Sleep(25 * time.Millisecond) {
+		if time.Now().After(end) {
+			return fail.New(fail.Internal, "containerd still has something of container %s, which a dead launcher left", id[:12])
 		}
 	}
 	return nil
 }
 
 // bundleExists looks for the runtime's directory of a task in the places
-// where cgroup v1, v2 or runc would show it.
+// where runc and containerd keep it.
 func (l *Launcher) bundleExists(id string) bool {
 	runcRoot := l.RuncRoot
 	if runcRoot == "" {
 		runcRoot = "/run/containerd/runc"
 	}
 	for _, p := range []string{
-		"/sys/fs/cgroup/safe-run/" + id,
-		"/sys/fs/cgroup/memory/safe-run/" + id,
 		filepath.Join(runcRoot, l.Namespace, id),
 		filepath.Join("/run/containerd/io.containerd.runtime.v2.task", l.Namespace, id),
 		filepath.Join(l.Store.Run, "engine/io.containerd.runtime.v2.task", l.Namespace, id),

@@ -2,7 +2,6 @@ package launcher
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -29,7 +28,11 @@ func (l *Launcher) Supervise(ctx context.Context, id string, lock *os.File) erro
 			go func() { _, _ = io.Copy(io.Discard, f) }()
 		}
 	}
-	resp, err := l.tasks.Wait(ctx, &tasksapi.WaitRequest{ContainerID: id})
+	var pid uint32
+	if t, err := l.tasks.Get(ctx, &tasksapi.GetRequest{ContainerID: id}); err == nil {
+		pid = t.GetProcess().GetPid()
+	}
+	code, err := l.await(ctx, id, holdInit(pid), stopTimeout)
 	if err != nil && !isNotFound(err) {
 		e.Release()
 		return engineError(err, "waiting for the container")
@@ -37,11 +40,7 @@ func (l *Launcher) Supervise(ctx context.Context, id string, lock *os.File) erro
 	if !rec.Keep {
 		return l.remove(ctx, e, rec)
 	}
-	dctx, cancel := l.detached(ctx)
-	defer cancel()
-	err = l.removeTask(dctx, id)
-	rec.Phase, rec.ExitCode = store.PhaseExited, int(resp.GetExitStatus())
-	return errors.Join(err, l.Store.Save(rec), e.End())
+	return l.end(ctx, e, rec, int(code))
 }
 
 // RemoveStopped removes a container nobody supervises.

@@ -19,7 +19,7 @@ import (
 // container's ids, each below the container's directory; the runtime binds
 // from there.
 func (r *run) mountImages(ctx context.Context) error {
-	for _, m := range r.Workload.Mounts {
+	for i, m := range r.Workload.Mounts {
 		if m.Type != spec.MountImage {
 			continue
 		}
@@ -32,9 +32,6 @@ func (r *run) mountImages(ctx context.Context) error {
 		}
 		n := len(r.imageDirs)
 		dir := imageDir(r.entry.Dir, n)
-		if err := os.Mkdir(dir, 0o711); err != nil {
-			return fail.Wrap(fail.HostCannot, err, "image mount")
-		}
 		opts := []snapshots.Opt{snapshots.WithLabels(map[string]string{gcRoot: "image mount"})}
 		if b := r.rec.Block; b.Size != 0 {
 			opts = append(opts, containerd.WithRemapperLabels(0, b.HostUID, 0, b.HostGID, b.Size))
@@ -43,12 +40,48 @@ func (r *run) mountImages(ctx context.Context) error {
 		if err != nil {
 			return engineError(err, "image mount of "+strconv.Quote(m.Source))
 		}
-		if err := mount.All(ms, dir); err != nil {
-			return fail.Wrap(fail.HostCannot, err, "image mount of %q", m.Source)
+		if err := mountImage(ms, dir, m, r.rec.Block); err != nil {
+			return err
 		}
 		r.imageDirs = append(r.imageDirs, dir)
+		if m.Subpath != "" {
+			if err := attachSubpath(dir, filepath.Join(r.entry.IO, mountName(i)), m); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// mountImage mounts the files of an image at dir, which it makes. One layer
+// alone comes as a bind, to which containerd's mount does not give the ids.
+func mountImage(ms []mount.Mount, dir string, m spec.Mount, ids spec.IDBlock) error {
+	if len(ms) == 1 && ms[0].Type == "bind" && ids.Size != 0 {
+		userns, err := mount.GetUsernsFD(mapping(ids.HostUID, ids.Size), mapping(ids.HostGID, ids.Size))
+		if err != nil {
+			return fail.Wrap(fail.HostCannot, err, "user namespace for idmapped mounts")
+		}
+		defer userns.Close()
+		m.ReadOnly, m.Exec = true, true
+		return attach(ms[0].Source, dir, m, userns)
+	}
+	if err := os.Mkdir(dir, 0o711); err != nil {
+		return fail.Wrap(fail.HostCannot, err, "image mount")
+	}
+	return fail.Wrap(fail.HostCannot, mount.All(ms, dir), "image mount of %q", m.Source)
+}
+
+// attachSubpath makes the part of a mounted image that is asked for a mount of
+// its own: the runtime would look the path up on the host, where a link of the
+// image leads to the host's files.
+func attachSubpath(dir, to string, m spec.Mount) error {
+	f, err := within(dir, m.Subpath)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	m.ReadOnly, m.Exec = true, true // like whole images
+	return attach(f.Name(), to, m, nil)
 }
 
 func imageDir(dir string, n int) string { return filepath.Join(dir, "image"+strconv.Itoa(n)) }

@@ -35,6 +35,9 @@ type stdio struct {
 	win        *os.File
 
 	wg         sync.WaitGroup
+	ended      atomic.Bool // the container has: no read waits for long any more
+	idle       time.Duration
+	lost       [2]error // why output could not be written; read after wg
 	brokenPipe atomic.Bool
 	broken     chan struct{} // closed when the reader of our output went away
 	detach     chan struct{} // closed when the detach keys were typed
@@ -85,11 +88,11 @@ func (p *stdio) start(s Streams, keys []byte, closeIn func()) error {
 	}
 	if p.rout != nil {
 		p.wg.Add(1)
-		go p.copyOut(s.Out, p.rout)
+		go p.copyOut(s.Out, p.rout, &p.lost[0])
 	}
 	if p.rerr != nil {
 		p.wg.Add(1)
-		go p.copyOut(s.Err, p.rerr)
+		go p.copyOut(s.Err, p.rerr, &p.lost[1])
 	}
 	return nil
 }
@@ -114,30 +117,63 @@ func (p *stdio) copyIn(from *os.File, keys []byte, closeIn func()) {
 
 // copyOut drains the container's stream even if nobody reads ours any more:
 // what happens then is the caller's decision (see broken).
-func (p *stdio) copyOut(to, from *os.File) {
+func (p *stdio) copyOut(to, from *os.File, lost *error) {
 	defer p.wg.Done()
+	r := output{p, from}
 	if to == nil { // not attached
-		_, _ = io.Copy(io.Discard, from)
+		_, _ = io.Copy(io.Discard, r)
 		return
 	}
-	_, err := io.Copy(to, from)
-	if err == nil {
+	_, err := io.Copy(to, r)
+	switch {
+	case err == nil, errors.Is(err, os.ErrDeadlineExceeded):
 		return
-	}
-	if errors.Is(err, unix.EPIPE) && p.brokenPipe.CompareAndSwap(false, true) {
+	case !errors.Is(err, unix.EPIPE):
+		*lost = err
+	case p.brokenPipe.CompareAndSwap(false, true):
 		close(p.broken)
 	}
-	_, _ = io.Copy(io.Discard, from)
+	_, _ = io.Copy(io.Discard, r)
 }
 
-// drain waits until all output has been copied. The writing ends belong to
-// the shim, which closes them when the last process of the container is gone.
-func (p *stdio) drain(limit time.Duration) {
+// output is a FIFO of the container's. Once the container has ended, what is
+// in it is there already, and a read waits only as long as the shim may take.
+type output struct {
+	p *stdio
+	f *os.File
+}
+
+func (o output) Read(b []byte) (int, error) {
+	if o.p.ended.Load() {
+		_ = o.f.SetReadDeadline(time.Now().Add(o.p.idle))
+	}
+	return o.f.Read(b)
+}
+
+// drain waits until all output of an ended container has been copied, however
+// slowly the caller reads it, and says what could not be written. The writing
+// ends belong to the shim, which closes them when the last process of the
+// container is gone; a shim silent for longer than idle is not waited for, and
+// a signal that asks to end ends the wait.
+func (p *stdio) drain(idle time.Duration, signals <-chan os.Signal) error {
+	p.idle = idle
+	p.ended.Store(true)
+	for _, f := range []*os.File{p.rout, p.rerr} {
+		if f != nil {
+			_ = f.SetReadDeadline(time.Now().Add(idle))
+		}
+	}
 	done := make(chan struct{})
 	go func() { p.wg.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(limit):
+	for {
+		select {
+		case <-done:
+			return fail.Wrap(fail.NoStatus, errors.Join(p.lost[:]...), "output of the container")
+		case s := <-signals:
+			if fatal(s) {
+				return interrupted(s)
+			}
+		}
 	}
 }
 

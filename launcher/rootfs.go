@@ -104,7 +104,7 @@ func (f facts) check(targets []string) error {
 // openIn opens a path inside the tree at root, with every link taken as if
 // root were /.
 func openIn(root *os.File, p string, flags uint64) (*os.File, error) {
-	fd, err := unix.Openat2(int(root.Fd()), strings.TrimPrefix(p, "/"), &unix.OpenHow{
+	fd, err := unix.Openat2(int(root.Fd()), p, &unix.OpenHow{
 		Flags:   flags | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})

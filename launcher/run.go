@@ -149,7 +149,7 @@ func (r *run) launch(ctx context.Context) (err error) {
 	// everything is done that does not need it.
 	r.prepared = make(chan struct{})
 	go r.prepare(ctx)
-	f, err := r.facts()
+	f, err := r.facts(ctx)
 	if err != nil {
 		return err
 	}
@@ -189,6 +189,7 @@ func (r *run) register() (err error) {
 		Keep: !r.Workload.Remove, Phase: store.PhaseCreating, Created: time.Now().UTC(),
 		Namespace: r.Namespace, Address: r.Address,
 	}
+	r.rec.Cgroup = cgroupPath(r.Workload.CgroupParent, r.rec.ID)
 	if r.entry, err = r.Store.Begin(r.rec.ID); err != nil {
 		return err
 	}
@@ -327,7 +328,7 @@ func (r *run) rootfs() ([]mount.Mount, error) {
 
 // facts reads what must be known of the image's files and refuses what they
 // would redirect; new volumes are filled from them.
-func (r *run) facts() (facts, error) {
+func (r *run) facts(ctx context.Context) (facts, error) {
 	open := func() (*os.File, error) {
 		ms, err := r.rootfs()
 		if err != nil {
@@ -343,7 +344,7 @@ func (r *run) facts() (facts, error) {
 	if err := f.check(ask); err != nil {
 		return f, err
 	}
-	if err := r.fillVolumes(open); err != nil {
+	if err := r.fillVolumes(ctx, open); err != nil {
 		return f, err
 	}
 	return f, fault("facts")
@@ -351,33 +352,31 @@ func (r *run) facts() (facts, error) {
 
 // fillVolumes makes the volumes that do not exist yet and copies the image's
 // content into new ones.
-func (r *run) fillVolumes(open func() (*os.File, error)) error {
+func (r *run) fillVolumes(ctx context.Context, open func() (*os.File, error)) error {
 	vs := volumes.In(r.Store.Root)
 	for _, m := range r.Workload.Mounts {
 		if m.Type != spec.MountVolume {
 			continue
 		}
-		path, created, err := vs.Ensure(m.Source)
+		err := vs.Ensure(ctx, m.Source, func(dir string) error {
+			if m.NoCopy {
+				return nil
+			}
+			root, err := open()
+			if err != nil {
+				return err
+			}
+			defer root.Close()
+			return errors.Join(copyUp(ctx, root, m.Target, dir), fault("volumes"))
+		})
 		if err != nil {
 			return err
-		}
-		if !created || m.NoCopy {
-			continue
-		}
-		root, err := open()
-		if err != nil {
-			return err
-		}
-		err = copyUp(root, m.Target, path)
-		root.Close()
-		if err != nil {
-			return errors.Join(err, vs.Remove(m.Source))
 		}
 	}
 	return nil
 }
 
-func copyUp(root *os.File, target, volume string) error {
+func copyUp(ctx context.Context, root *os.File, target, volume string) error {
 	src, err := openIn(root, target, unix.O_PATH)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil
@@ -386,7 +385,7 @@ func copyUp(root *os.File, target, volume string) error {
 		return fail.Wrap(fail.Refused, err, "the image's content for the volume at %s", target)
 	}
 	defer src.Close()
-	return volumes.CopyUp(src, volume)
+	return volumes.CopyUp(ctx, src, volume)
 }
 
 // plan builds the OCI spec and passes it through the last gate.
@@ -449,7 +448,10 @@ func (r *run) resolvedMounts() []spec.ResolvedMount {
 			rm.Mapped = r.rec.Block.Size != 0
 			rm.IsFile = m.Type == spec.MountBind && !r.Sources[i].Mode.IsDir()
 		case spec.MountImage:
-			rm.HostPath = filepath.Join(imageDir(filepath.Join(r.Store.Root, "containers", r.rec.ID), images), m.Subpath)
+			rm.HostPath = imageDir(filepath.Join(r.Store.Root, "containers", r.rec.ID), images)
+			if m.Subpath != "" {
+				rm.HostPath = filepath.Join(r.Store.Run, "io", r.rec.ID, mountName(i))
+			}
 			images++
 		}
 		out = append(out, rm)
@@ -576,13 +578,10 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 		err  error
 	}
 	exited := make(chan end, 1)
+	first := holdInit(r.pid)
 	go func() {
-		resp, err := r.tasks.Wait(ctx, &tasksapi.WaitRequest{ContainerID: r.rec.ID})
-		if err != nil {
-			exited <- end{0, err}
-			return
-		}
-		exited <- end{resp.ExitStatus, nil}
+		code, err := r.await(ctx, r.rec.ID, first, stopTimeout)
+		exited <- end{code, err}
 	}()
 	aside := make(chan error, 1)
 	go func() { aside <- r.aside(ctx); close(aside) }()
@@ -590,7 +589,7 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 	defer settled.Stop()
 
 	for _, s := range waiting {
-		if done, err := r.deliver(ctx, s); done {
+		if done, err := r.deliver(ctx, first, s); done {
 			return 0, err
 		}
 	}
@@ -599,9 +598,12 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 		select {
 		case e := <-exited:
 			if e.err != nil {
+				if r.tty != nil {
+					r.tty.restore()
+				}
 				return 0, engineError(e.err, "waiting for the container")
 			}
-			return int(e.code), errors.Join(r.finish(ctx, int(e.code)), <-aside)
+			return int(e.code), errors.Join(r.finish(ctx, int(e.code), signals), <-aside)
 		case err, open := <-watch:
 			if !open {
 				watch = nil
@@ -610,7 +612,7 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 			if err != nil {
 				_ = r.kill(ctx, r.rec.ID, unix.SIGKILL)
 				<-exited
-				return 0, errors.Join(err, r.finish(ctx, 137))
+				return 0, errors.Join(err, r.finish(ctx, 137, signals))
 			}
 		case <-r.io.detach:
 			return 0, r.handOver()
@@ -619,9 +621,9 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 			broken = nil
 			_ = r.kill(ctx, r.rec.ID, unix.SIGKILL)
 			<-exited
-			return 128 + int(unix.SIGPIPE), r.finish(ctx, 128+int(unix.SIGPIPE))
+			return 128 + int(unix.SIGPIPE), r.finish(ctx, 128+int(unix.SIGPIPE), signals)
 		case s := <-signals:
-			if done, err := r.deliver(ctx, s); done {
+			if done, err := r.deliver(ctx, first, s); done {
 				return 0, err
 			}
 		}
@@ -630,7 +632,7 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 
 // deliver passes a signal on to the container. done says that the container
 // was left to itself instead.
-func (r *run) deliver(ctx context.Context, s os.Signal) (done bool, err error) {
+func (r *run) deliver(ctx context.Context, first initProcess, s os.Signal) (done bool, err error) {
 	n, _ := s.(syscall.Signal)
 	switch {
 	case n == unix.SIGWINCH:
@@ -638,7 +640,9 @@ func (r *run) deliver(ctx context.Context, s os.Signal) (done bool, err error) {
 			r.tty.resize(ctx)
 		}
 	case r.Workload.SigProxy:
-		_ = r.kill(ctx, r.rec.ID, n)
+		if err := r.kill(ctx, r.rec.ID, n); err != nil && !isNotFound(err) {
+			_ = first.signal(n) // containerd is away
+		}
 	case fatal(s):
 		if err := r.handOver(); !errors.Is(err, errHandedOver) {
 			return true, err
@@ -669,31 +673,22 @@ func (r *run) aside(ctx context.Context) error {
 // back the memory only its start needed: for short ones that is wasted work.
 const settleAfter = 300 * time.Millisecond
 
-// finish removes the container, or keeps its record if it was not to be
-// removed.
-func (r *run) finish(ctx context.Context, code int) error {
+// finish passes on the rest of the output and removes the container, or keeps
+// its record if it was not to be removed. The output comes first: with the
+// task the shim goes, and what it still holds.
+func (r *run) finish(ctx context.Context, code int, signals <-chan os.Signal) error {
 	if err := fault("exited"); err != nil {
 		return err
 	}
-	done := make(chan error, 1)
-	go func() {
-		if !r.rec.Keep {
-			done <- r.Launcher.remove(ctx, r.entry, r.rec)
-			return
-		}
-		dctx, cancel := r.detached(ctx)
-		defer cancel()
-		err := r.removeTask(dctx, r.rec.ID)
-		r.rec.Phase, r.rec.ExitCode = store.PhaseExited, code
-		done <- errors.Join(err, r.Store.Save(r.rec), r.entry.End())
-	}()
-	r.io.drain(stopTimeout)
+	lost := r.io.drain(stopTimeout, signals)
 	if r.tty != nil {
 		r.tty.restore()
 	}
-	err := <-done
 	r.io.close()
-	return err
+	if !r.rec.Keep {
+		return errors.Join(lost, r.Launcher.remove(ctx, r.entry, r.rec))
+	}
+	return errors.Join(lost, r.end(ctx, r.entry, r.rec, code))
 }
 
 // handOver leaves the container to a supervisor in the background.
@@ -703,6 +698,10 @@ func (r *run) handOver() error {
 	}
 	if r.Background == nil {
 		return fail.New(fail.Internal, "no background supervisor")
+	}
+	// The supervisor knows what the record says: with --rm it has no ids yet.
+	if err := r.Store.Save(r.rec); err != nil {
+		return err
 	}
 	if err := r.Background(r.entry, r.rec.ID); err != nil {
 		return err

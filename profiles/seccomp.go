@@ -15,7 +15,7 @@ type Options struct {
 	Arch         string   // GOARCH of the host
 	Kernel       [2]int   // major and minor, for a profile file's minKernel conditions
 	Capabilities []string // the bounding set, CAP_ names
-	WritableBind bool     // a host directory is writable: also deny setting set-ID bits
+	WritableBind bool     // a host directory is writable: also deny setting set-ID bits and file capabilities
 }
 
 // arches maps GOARCH to the architecture in a filter. Only 64-bit hosts are
@@ -90,6 +90,11 @@ func ordinary(o Options, g map[string]guard) []string {
 	}
 	if o.WritableBind {
 		delete(set, "openat2")
+		if slices.Contains(o.Capabilities, "CAP_SETFCAP") {
+			for _, name := range attributeSetters {
+				delete(set, name)
+			}
+		}
 	}
 	names := make([]string, 0, len(set))
 	for name := range set {

@@ -149,6 +149,40 @@ func TestWritableBind(t *testing.T) {
 	}
 }
 
+// On a writable bind CAP_SETFCAP would give programs capabilities that hold for
+// the host's users.
+func TestFileCapabilitiesOfBinds(t *testing.T) {
+	for _, tc := range []struct {
+		writable, capable, want bool
+	}{
+		{false, false, true},
+		{false, true, true},
+		{true, false, true},
+		{true, true, false},
+	} {
+		o := amd64()
+		o.WritableBind = tc.writable
+		if tc.capable {
+			o.Capabilities = append(o.Capabilities, "CAP_SETFCAP")
+		}
+		ours := Seccomp(o)
+		theirs, err := ParseSeccomp([]byte(`{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read","setxattr","lsetxattr","fsetxattr","setxattrat"],"action":"SCMP_ACT_ALLOW"}]}`), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []*specs.LinuxSeccomp{ours, theirs} {
+			for _, name := range []string{"setxattr", "lsetxattr", "fsetxattr"} {
+				if permitted(f, name) != tc.want {
+					t.Errorf("%+v: %s", tc, name)
+				}
+			}
+			if !tc.want && permitted(f, "setxattrat") {
+				t.Errorf("%+v: setxattrat", tc)
+			}
+		}
+	}
+}
+
 // Nothing of the tables is permitted without the capability it needs, on any
 // architecture, and the filter passes its own lint.
 func TestNeverPermitted(t *testing.T) {

@@ -79,6 +79,11 @@ var dropped = map[string]string{
 	"socketcall":        "", // reaches every socket family past a filter on socket
 }
 
+// attributeSetters are the syscalls that give a file its capabilities. On an
+// idmapped bind these hold for the host's users as well, and which attribute
+// is set is in memory, out of a filter's sight.
+var attributeSetters = []string{"fsetxattr", "lsetxattr", "setxattr", "setxattrat"}
+
 // foreign32 are syscalls of moby's list that exist on 32-bit architectures
 // only. The filter is for the native 64-bit one, so they would only cost the
 // runtime look-ups at each launch.

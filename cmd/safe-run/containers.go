@@ -22,7 +22,7 @@ func psVerb() *cobra.Command {
 	var all, quiet, noTrunc bool
 	c := &cobra.Command{Use: "ps [OPTIONS]", Short: "List containers", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 		root, run := place()
-		st, _, err := store.Open(root, run)
+		st, err := store.Open(root, run)
 		if err != nil {
 			return err
 		}

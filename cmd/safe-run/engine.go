@@ -40,14 +40,13 @@ type session struct {
 	launcher *launcher.Launcher
 	images   *images.Store
 	target   engine.Target
-	fresh    bool
 }
 
 // connect opens state and containerd, starting the embedded engine if there
 // is no other.
 func connect(ctx context.Context, address, namespace string) (*session, error) {
 	root, run := place()
-	st, fresh, err := store.Open(root, run)
+	st, err := store.Open(root, run)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +57,8 @@ func connect(ctx context.Context, address, namespace string) (*session, error) {
 	if namespace == "" {
 		namespace = launcher.DefaultNamespace
 	}
-	client, err := containerd.New(conn.Address, containerd.WithDefaultNamespace(namespace), containerd.WithDefaultRuntime("io.containerd.runc.v2"))
+	client, err := containerd.New(conn.Address, containerd.WithDefaultNamespace(namespace), containerd.WithDefaultRuntime("io.containerd.runc.v2"),
+		containerd.WithExtraDialOpts([]grpc.DialOption{grpc.WithContextDialer(engine.Dial)}))
 	if err != nil {
 		return nil, fail.Wrap(fail.HostCannot, err, "containerd at %s", conn.Address)
 	}
@@ -79,14 +79,14 @@ func connect(ctx context.Context, address, namespace string) (*session, error) {
 	}
 	return &session{
 		launcher: l,
-		images:   im, target: conn, fresh: fresh,
+		images:   im, target: conn,
 	}, nil
 }
 
 // sweep cleans up after commands that were killed. What cannot be cleaned is
 // reported and left to the next command.
 func (s *session) sweep(ctx context.Context) {
-	for _, err := range []error{s.launcher.Sweep(ctx, s.fresh), s.images.Sweep(ctx)} {
+	for _, err := range []error{s.launcher.Sweep(ctx), s.images.Sweep(ctx)} {
 		if err != nil {
 			printError(os.Stderr, err)
 		}

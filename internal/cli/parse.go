@@ -181,6 +181,7 @@ func (p *parser) run(args []string) error {
 // finish are the steps after all flags are known, in the order docker
 // reports: what needs several flags, files, then what exits with 1.
 var finish = []func(*parser) error{
+	(*parser).finishDryRun,
 	(*parser).finishPlatform,
 	(*parser).checkMemory,
 	(*parser).checkCPU,
@@ -194,6 +195,14 @@ var finish = []func(*parser) error{
 	(*parser).finishLabels,
 	(*parser).checkAttach,
 	(*parser).checkDetachKeys,
+}
+
+// finishDryRun: what touches nothing fetches no image.
+func (p *parser) finishDryRun() error {
+	if p.inv.DryRun != "" {
+		p.w.Pull = "never"
+	}
+	return nil
 }
 
 // testWord finds a word -test.* where a flag is expected. pflag skips such

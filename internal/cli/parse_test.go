@@ -140,6 +140,9 @@ func TestOwnFlags(t *testing.T) {
 	if inv.DryRun != "json" || inv.Refusals != "json" || inv.Address != "/run/c.sock" || inv.Namespace != "team-a" {
 		t.Errorf("%+v", inv)
 	}
+	if inv := mustParse(t, "--pull=always", "--dry-run", "img"); inv.Workload.Pull != "never" {
+		t.Errorf("a dry run would fetch the image: %q", inv.Workload.Pull)
+	}
 	if inv := mustParse(t, "--dry-run=summary", "img"); inv.DryRun != "summary" || inv.Refusals != "text" {
 		t.Errorf("%+v", inv)
 	}

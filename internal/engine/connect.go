@@ -120,6 +120,9 @@ func reason(err error) error {
 }
 
 func noAnswer(err error, address, from string) error {
+	if fail.KindOf(err) == fail.Refused {
+		return err
+	}
 	e := fail.New(fail.HostCannot, "containerd at %q (%s) does not answer", address, from)
 	e.Err = reason(err)
 	if errors.Is(err, syscall.EACCES) {

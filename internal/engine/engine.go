@@ -192,25 +192,50 @@ func ownDir(path string, mode os.FileMode) error {
 	return nil
 }
 
-// probe connects to a socket and gives the process that listens on it (0 if
-// that is not known).
+// probe connects to a containerd and gives the process that listens there (0
+// if that is not known).
 func probe(ctx context.Context, address string, timeout time.Duration) (pid int, err error) {
-	d := net.Dialer{Timeout: timeout}
-	c, err := d.DialContext(ctx, "unix", address)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	c, pid, err := dial(ctx, address)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = c.Close() }()
+	return pid, c.Close()
+}
+
+// Dial connects to a containerd that root runs, or who runs this program. One
+// of anybody else's could have mounted what it likes and, by its PATH, choose
+// the program that is run as the runtime. It asks at each connection, since
+// the socket can be another one every time.
+func Dial(ctx context.Context, address string) (net.Conn, error) {
+	c, _, err := dial(ctx, strings.TrimPrefix(address, "unix://"))
+	return c, err
+}
+
+func dial(ctx context.Context, address string) (c net.Conn, pid int, err error) {
+	var d net.Dialer
+	if c, err = d.DialContext(ctx, "unix", address); err != nil {
+		return nil, 0, err
+	}
+	cred, err := peer(c)
+	if err == nil && cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+		err = fail.New(fail.Refused, "%q is served by uid %d: only a containerd of root's is used", address, cred.Uid)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, c.Close())
+	}
+	return c, int(cred.Pid), nil
+}
+
+// peer says who listens at the other end of a unix socket.
+func peer(c net.Conn) (cred *unix.Ucred, err error) {
 	raw, err := c.(*net.UnixConn).SyscallConn()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	err = raw.Control(func(fd uintptr) {
-		if cred, e := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); e == nil {
-			pid = int(cred.Pid)
-		}
-	})
-	return pid, err
+	cerr := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return cred, errors.Join(err, cerr)
 }
 
 // socketPath takes the spellings containerd's clients take.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -442,5 +443,49 @@ func TestLocate(t *testing.T) {
 		if got, err := locate(link); err != nil || got != filepath.Join(dir, tc.engine) {
 			t.Errorf("%s: %q, %v", tc.exe, got, err)
 		}
+	}
+}
+
+// A containerd of somebody else's is not talked to, and its PATH chooses no
+// program: under sudo the address is the caller's word.
+func TestForeignContainerd(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to become somebody else")
+	}
+	p := filepath.Join(shortDir(t), "c.sock")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd) //nolint:errcheck // the test is over
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: p}); err != nil {
+		t.Fatal(err)
+	}
+	listen := func(uid uintptr) {
+		t.Helper()
+		done := make(chan error)
+		go func() {
+			runtime.LockOSThread() // and never unlocked: the thread ends with its user id
+			if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); e != 0 {
+				done <- e
+				return
+			}
+			done <- unix.Listen(fd, 8)
+		}()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	listen(65534)
+	if _, err := Connect(context.Background(), Request{Flag: p}); fail.KindOf(err) != fail.Refused {
+		t.Errorf("Connect: %v", err)
+	}
+	if c, err := Dial(context.Background(), "unix://"+p); fail.KindOf(err) != fail.Refused || c != nil {
+		t.Errorf("Dial: %v", err)
+	}
+	listen(0)
+	target, err := Connect(context.Background(), Request{Flag: p})
+	if err != nil || target.PID != os.Getpid() {
+		t.Errorf("root's own: %+v, %v", target, err)
 	}
 }

@@ -70,6 +70,25 @@ func overlayOf(m *mountinfo.Info) overlay {
 	return o
 }
 
+// layered gives the names that what lies at inFS in an overlay has in the
+// layers it is made of.
+func layered(m *mountinfo.Info, inFS string) (names []string) {
+	if m.FSType != "overlay" || m.Mountpoint == "/" {
+		return nil
+	}
+	for opt := range strings.SplitSeq(m.VFSOptions, ",") {
+		switch key, dirs, _ := strings.Cut(opt, "="); key {
+		case "lowerdir", "lowerdir+", "datadir+", "upperdir":
+			for dir := range strings.SplitSeq(dirs, ":") {
+				if strings.HasPrefix(dir, "/") {
+					names = append(names, path.Join(dir, inFS))
+				}
+			}
+		}
+	}
+	return names
+}
+
 // describe fills the names of s, which lies on mount m.
 func (t *mountTable) describe(m *mountinfo.Info, s *spec.Source) error {
 	rel, ok := under(s.Real, m.Mountpoint)
@@ -98,6 +117,7 @@ func (t *mountTable) describe(m *mountinfo.Info, s *spec.Source) error {
 		}
 		names, parts := t.names(sub, sub.Root)
 		names = appendNew(names, sub.Mountpoint)
+		names = append(names, layered(sub, sub.Root)...)
 		for _, p := range parts {
 			names = appendNew(names, p.at)
 		}
@@ -113,6 +133,9 @@ func (t *mountTable) describe(m *mountinfo.Info, s *spec.Source) error {
 				}
 			}
 		}
+	}
+	for _, name := range layered(m, inFS) {
+		s.Aliases = appendNew(s.Aliases, name)
 	}
 	return nil
 }

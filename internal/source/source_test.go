@@ -250,6 +250,21 @@ func TestOverlayLayers(t *testing.T) {
 			t.Errorf("%s: overlay %q", p, s.Overlay)
 		}
 	}
+	// What is shown in another place is judged by the names it has there.
+	if err := os.MkdirAll(filepath.Join(dir, "apart/sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mount(t, filepath.Join(dir, "merged"), filepath.Join(dir, "apart/sub"), "", unix.MS_BIND)
+	s := gather(t, known(), filepath.Join(dir, "merged/etc"))[0]
+	for _, layer := range []string{"lower/etc", "store/upper/etc"} {
+		if !slices.Contains(s.Aliases, filepath.Join(dir, layer)) {
+			t.Errorf("%s is no alias: %q", layer, s.Aliases)
+		}
+	}
+	s = gather(t, known(), filepath.Join(dir, "apart"))[0]
+	if !slices.ContainsFunc(s.Submounts, func(m spec.Submount) bool { return slices.Contains(m.Aliases, filepath.Join(dir, "lower")) }) {
+		t.Errorf("submounts: %+v", s.Submounts)
+	}
 }
 
 func listen(t *testing.T, p string) {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,7 +46,8 @@ type Record struct {
 	Labels    map[string]string `json:"labels,omitempty"` // the image's, then --label
 	Block     spec.IDBlock      `json:"block"`
 	Anonymous []string          `json:"anonymousVolumes,omitempty"`
-	Keep      bool              `json:"keep"` // no --rm: stays after its end
+	Cgroup    string            `json:"cgroup,omitempty"` // path below each hierarchy's root
+	Keep      bool              `json:"keep"`             // no --rm: stays after its end
 	Phase     string            `json:"phase"`
 	ExitCode  int               `json:"exitCode"`
 	Created   time.Time         `json:"created"`
@@ -60,26 +62,36 @@ const (
 	PhaseExited   = "exited"
 )
 
-// Open makes the directories of a store if they are missing. fresh is true
-// if this is the first command since boot (or ever), when locks say nothing
-// and all records must be looked at.
-func Open(root, run string) (s *Store, fresh bool, err error) {
-	s = &Store{Root: root, Run: run}
-	if err := os.Mkdir(filepath.Join(run, "live"), 0o700); err == nil {
-		fresh = true
-	} else if !errors.Is(err, fs.ErrExist) {
-		fresh = true
-		if err := mkdirAll(run, root); err != nil {
-			return nil, false, err
-		}
+// Open makes the directories of a store if they are missing.
+func Open(root, run string) (*Store, error) {
+	s := &Store{Root: root, Run: run}
+	_, err := os.Lstat(filepath.Join(run, "live"))
+	if err == nil {
+		_, err = os.Lstat(filepath.Join(root, "names"))
 	}
-	if !fresh {
-		// The common case costs one stat: the tree was made by an earlier command.
-		if _, err := os.Lstat(filepath.Join(root, "names")); err == nil {
-			return s, false, nil
-		}
+	if err == nil { // the tree was made by an earlier command
+		return s, nil
 	}
-	return s, fresh, mkdirAll(run, root)
+	return s, mkdirAll(run, root)
+}
+
+// Fresh says that no sweep of the containers of the containerd at address was
+// completed since boot. Locks say nothing of those from before: all records
+// must be looked at.
+func (s *Store) Fresh(address string) bool {
+	_, err := os.Lstat(s.sweptMark(address))
+	return err != nil
+}
+
+// Swept notes that such a sweep is complete.
+func (s *Store) Swept(address string) error {
+	return fail.Wrap(fail.HostCannot, os.WriteFile(s.sweptMark(address), nil, 0o600), "state")
+}
+
+func (s *Store) sweptMark(address string) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(address))
+	return filepath.Join(s.Run, fmt.Sprintf("swept-%016x", h.Sum64()))
 }
 
 // mkdirAll makes all directories. Run can be passed through, but not read:

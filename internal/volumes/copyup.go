@@ -1,6 +1,7 @@
 package volumes
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -21,8 +22,8 @@ const maxEntries = 2_000_000
 // kept; set-id bits, devices, sockets and extended attributes are left behind.
 //
 // If the image has a file at the path the error is fail.Usage: a volume is a
-// directory.
-func CopyUp(image *os.File, volume string) error {
+// directory. The end of ctx ends the copy.
+func CopyUp(ctx context.Context, image *os.File, volume string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(image.Fd()), &st); err != nil {
 		return fail.Wrap(fail.HostCannot, err, "volume content")
@@ -40,7 +41,7 @@ func CopyUp(image *os.File, volume string) error {
 		return fail.Wrap(fail.HostCannot, err, "volume")
 	}
 	defer dst.Close()
-	c := copier{src: src, dst: dst}
+	c := copier{ctx: ctx, src: src, dst: dst, links: map[inode]string{}}
 	if err := c.dir("."); err != nil {
 		return fail.Wrap(fail.HostCannot, err, "filling the volume from the image")
 	}
@@ -48,9 +49,13 @@ func CopyUp(image *os.File, volume string) error {
 }
 
 type copier struct {
+	ctx      context.Context
 	src, dst *os.Root
 	n        int
+	links    map[inode]string // first names of files with several
 }
+
+type inode struct{ dev, ino uint64 }
 
 func (c *copier) dir(at string) error {
 	d, err := c.src.Open(at)
@@ -63,6 +68,9 @@ func (c *copier) dir(at string) error {
 		for _, e := range entries {
 			if c.n++; c.n > maxEntries {
 				return errors.New("too many files")
+			}
+			if err := context.Cause(c.ctx); err != nil {
+				return err
 			}
 			if err := c.entry(path.Join(at, e.Name())); err != nil {
 				return err
@@ -95,6 +103,13 @@ func (c *copier) entry(at string) error {
 			return err
 		}
 	case fi.Mode().IsRegular():
+		if st.Nlink > 1 { // copied once: an image could have a thousand names of one large file
+			id := inode{st.Dev, st.Ino}
+			if first, ok := c.links[id]; ok {
+				return c.dst.Link(first, at)
+			}
+			c.links[id] = at
+		}
 		if err := c.file(at); err != nil {
 			return err
 		}
@@ -123,7 +138,14 @@ func (c *copier) file(at string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, in)
+	for err == nil {
+		if _, err = io.CopyN(out, in, 64<<20); err == nil {
+			err = context.Cause(c.ctx)
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
 	return errors.Join(err, out.Close())
 }
 

@@ -1,0 +1,98 @@
+package launcher
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/safe-run/safe-run/internal/fail"
+)
+
+const cgroupfs = "/sys/fs/cgroup"
+
+// cgroupPath is the container's cgroup below the root of each hierarchy.
+func cgroupPath(parent, id string) string {
+	return filepath.Join("/safe-run", filepath.Join("/", parent), id) // no .. leads above
+}
+
+// removeCgroups removes what a runtime that was killed left of a container's
+// cgroups: it makes them before it writes down that there is a container, and
+// nobody else looks for them. Processes still in them are killed.
+func removeCgroups(path string) error {
+	dirs, err := cgroupDirs(path)
+	for _, d := range dirs {
+		err = errors.Join(err, removeCgroup(d))
+	}
+	return fail.Wrap(fail.HostCannot, err, "cgroups of the container")
+}
+
+// killCgroups kills all processes of a container, whether or not its runtime
+// knows of them.
+func killCgroups(path string) error {
+	dirs, err := cgroupDirs(path)
+	for _, d := range dirs {
+		killIn(d)
+	}
+	return fail.Wrap(fail.HostCannot, err, "cgroups of the container")
+}
+
+// cgroupDirs are the directories of a cgroup that exist, in all hierarchies.
+func cgroupDirs(path string) (dirs []string, err error) {
+	if path == "" || path == "/" {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(cgroupfs)
+	if err != nil {
+		return nil, err
+	}
+	roots := []string{cgroupfs}
+	for _, e := range entries {
+		if e.IsDir() { // a hierarchy of cgroup v1; in v2 a cgroup, which has no such path
+			roots = append(roots, filepath.Join(cgroupfs, e.Name()))
+		}
+	}
+	for _, root := range roots {
+		if d := filepath.Join(root, path); exists(d) {
+			dirs = append(dirs, d)
+		}
+	}
+	return dirs, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func removeCgroup(dir string) error {
+	for end := time.Now().Add(stopTimeout); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Rmdir(dir)
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return &os.PathError{Op: "rmdir", Path: dir, Err: err}
+		}
+		killIn(dir)
+	}
+}
+
+func killIn(dir string) {
+	procs, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	for _, p := range strings.Fields(string(procs)) {
+		if pid, err := strconv.Atoi(p); err == nil && pid > 1 {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+}
+
+// cgroupExists looks in the two places where a container's cgroup shows first.
+func cgroupExists(path string) bool {
+	return exists(filepath.Join(cgroupfs, path)) || exists(filepath.Join(cgroupfs, "memory", path))
+}
