@@ -117,33 +117,11 @@ func mapping(first, size uint32) string { return fmt.Sprintf("0:%d:%d", first, s
 
 // attach clones the tree at from (a descriptor's path) to the new path to.
 func attach(from, to string, m spec.Mount, userns *os.File) error {
-	var recursive uint
-	if !m.NonRecursive {
-		recursive = unix.AT_RECURSIVE
-	}
-	fd, err := unix.OpenTree(unix.AT_FDCWD, from, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|recursive)
+	fd, err := clone(from, m, userns)
 	if err != nil {
-		return fail.Wrap(fail.HostCannot, err, "mount %q: cloning its source", m.Target)
+		return err
 	}
 	defer unix.Close(fd)
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE}
-	if !m.Exec {
-		attr.Attr_set |= unix.MOUNT_ATTR_NOEXEC
-	}
-	if m.ReadOnly {
-		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
-	}
-	if userns != nil {
-		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
-		attr.Userns_fd = uint64(userns.Fd())
-	}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|recursive, &attr); err != nil {
-		e := &fail.Error{Kind: fail.HostCannot, Msg: fmt.Sprintf("mount %q: giving it the container's ids", m.Target), Err: err}
-		if errors.Is(err, unix.EINVAL) {
-			_ = e.Hint("the source, or a file system mounted below it, cannot be idmapped by this kernel (tmpfs needs Linux 6.3, overlay and FUSE cannot); use a directory on ext4, xfs or btrfs, or bind-recursive=disabled with --mount")
-		}
-		return e
-	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fail.Wrap(fail.HostCannot, err, "mount %q", m.Target)
@@ -156,8 +134,46 @@ func attach(from, to string, m spec.Mount, userns *os.File) error {
 	if err != nil {
 		return fail.Wrap(fail.HostCannot, err, "mount %q", m.Target)
 	}
-	err = unix.MoveMount(fd, "", unix.AT_FDCWD, to, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	return put(fd, to, m)
+}
+
+// put attaches a clone at the path to, which exists.
+func put(fd int, to string, m spec.Mount) error {
+	err := unix.MoveMount(fd, "", unix.AT_FDCWD, to, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	return fail.Wrap(fail.HostCannot, err, "mount %q: attaching it", m.Target)
+}
+
+// clone copies the tree at from with the flags of m and the ids of userns. The
+// copy is attached nowhere, and ends with its descriptor if it never is.
+func clone(from string, m spec.Mount, userns *os.File) (fd int, err error) {
+	var recursive uint
+	if !m.NonRecursive {
+		recursive = unix.AT_RECURSIVE
+	}
+	fd, err = unix.OpenTree(unix.AT_FDCWD, from, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|recursive)
+	if err != nil {
+		return -1, fail.Wrap(fail.HostCannot, err, "mount %q: cloning its source", m.Target)
+	}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE}
+	if !m.Exec {
+		attr.Attr_set |= unix.MOUNT_ATTR_NOEXEC
+	}
+	if m.ReadOnly {
+		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
+	}
+	if userns != nil {
+		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
+		attr.Userns_fd = uint64(userns.Fd())
+	}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|recursive, &attr); err != nil {
+		unix.Close(fd)
+		e := &fail.Error{Kind: fail.HostCannot, Msg: fmt.Sprintf("mount %q: giving it the container's ids", m.Target), Err: err}
+		if errors.Is(err, unix.EINVAL) {
+			_ = e.Hint("the source, or a file system mounted below it, cannot be idmapped by this kernel (tmpfs needs Linux 6.3, overlay and FUSE cannot); use a directory on ext4, xfs or btrfs, or bind-recursive=disabled with --mount")
+		}
+		return -1, e
+	}
+	return fd, nil
 }
 
 // dropSources detaches what mountSources attached below a container's

@@ -59,6 +59,9 @@ func (l *Launcher) remove(ctx context.Context, e *store.Entry, rec store.Record)
 	}
 	if rec.Block.Size != 0 {
 		err = errors.Join(err, l.IDs.Release(rec.Block, rec.ID))
+	} else { // none, or the record does not say which
+		_, rerr := l.IDs.Reclaim(func(owner string) bool { return owner != rec.ID })
+		err = errors.Join(err, rerr)
 	}
 	if err != nil {
 		e.Release()

@@ -13,8 +13,8 @@ import (
 	"github.com/safe-run/safe-run/spec"
 )
 
-// closed gives files and directories a mode.
-func closed(t *testing.T, mode os.FileMode, paths ...string) {
+// chmod gives files and directories a mode.
+func chmod(t *testing.T, mode os.FileMode, paths ...string) {
 	t.Helper()
 	for _, p := range paths {
 		if err := os.Chmod(p, mode); err != nil {
@@ -31,9 +31,9 @@ func TestCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	closed(t, 0o755, root.Name()+"/bin/sh", root.Name()+"/shut/in")
-	closed(t, 0o644, src+"/doc")
-	closed(t, 0o700, root.Name()+"/shut")
+	chmod(t, 0o755, root.Name()+"/bin/sh", root.Name()+"/shut/in")
+	chmod(t, 0o644, src+"/doc")
+	chmod(t, 0o700, root.Name()+"/shut")
 	s := sight{root: root, mounts: []specs.Mount{
 		{Destination: "/proc", Type: "proc"},
 		{Destination: "/tmp", Type: "tmpfs", Options: []string{"noexec"}},
@@ -106,8 +106,12 @@ func TestTargets(t *testing.T) {
 		src    spec.Source
 		ok     bool
 	}{
-		{"/etc", dir, true}, {"/etc/passwd", file, true}, {"/new", file, true}, {"/new", dir, true},
-		{"/etc", file, false}, {"/etc/passwd", dir, false},
+		{"/etc", dir, true},
+		{"/etc/passwd", file, true},
+		{"/new", file, true},
+		{"/new", dir, true},
+		{"/etc", file, false},
+		{"/etc/passwd", dir, false},
 	} {
 		m := spec.Mount{Origin: "-v", Type: spec.MountBind, Source: "/src", Target: c.target}
 		err := targets(root, []spec.Mount{m}, map[int]spec.Source{0: c.src})

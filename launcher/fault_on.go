@@ -13,7 +13,7 @@ import (
 // Steps lists the points of fault injection in the order a launch meets them.
 func Steps() []string {
 	return []string{
-		"begin", "name", "ids", "volumes", "prepare", "facts", "files", "container", "cidfile", "mounts",
+		"begin", "ids", "name", "prepare", "facts", "files", "container", "cidfile", "mounts",
 		"fifos", "task", "attest", "wait", "start", "running", "exited",
 		"task-deleted", "snapshot-removed", "container-deleted",
 	}

@@ -32,6 +32,9 @@ func (r *run) mountImages(ctx context.Context) error {
 		}
 		n := len(r.imageDirs)
 		dir := imageDir(r.entry.Dir, n)
+		if err := os.Mkdir(dir, 0o711); err != nil { // first of all: by it dropImages finds the rest
+			return fail.Wrap(fail.HostCannot, err, "image mount")
+		}
 		opts := []snapshots.Opt{snapshots.WithLabels(map[string]string{gcRoot: "image mount"})}
 		if b := r.rec.Block; b.Size != 0 {
 			opts = append(opts, containerd.WithRemapperLabels(0, b.HostUID, 0, b.HostGID, b.Size))
@@ -53,22 +56,24 @@ func (r *run) mountImages(ctx context.Context) error {
 	return nil
 }
 
-// mountImage mounts the files of an image at dir, which it makes. One layer
-// alone comes as a bind, to which containerd's mount does not give the ids.
+// mountImage mounts the files of an image at dir. One layer alone comes as a
+// bind, to which containerd's mount does not give the ids.
 func mountImage(ms []mount.Mount, dir string, m spec.Mount, ids spec.IDBlock) error {
-	if len(ms) == 1 && ms[0].Type == "bind" && ids.Size != 0 {
-		userns, err := mount.GetUsernsFD(mapping(ids.HostUID, ids.Size), mapping(ids.HostGID, ids.Size))
-		if err != nil {
-			return fail.Wrap(fail.HostCannot, err, "user namespace for idmapped mounts")
-		}
-		defer userns.Close()
-		m.ReadOnly, m.Exec = true, true
-		return attach(ms[0].Source, dir, m, userns)
+	if len(ms) != 1 || ms[0].Type != "bind" || ids.Size == 0 {
+		return fail.Wrap(fail.HostCannot, mount.All(ms, dir), "image mount of %q", m.Source)
 	}
-	if err := os.Mkdir(dir, 0o711); err != nil {
-		return fail.Wrap(fail.HostCannot, err, "image mount")
+	userns, err := mount.GetUsernsFD(mapping(ids.HostUID, ids.Size), mapping(ids.HostGID, ids.Size))
+	if err != nil {
+		return fail.Wrap(fail.HostCannot, err, "user namespace for idmapped mounts")
 	}
-	return fail.Wrap(fail.HostCannot, mount.All(ms, dir), "image mount of %q", m.Source)
+	defer userns.Close()
+	m.ReadOnly, m.Exec = true, true
+	fd, err := clone(ms[0].Source, m, userns)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return put(fd, dir, m)
 }
 
 // attachSubpath makes the part of a mounted image that is asked for a mount of

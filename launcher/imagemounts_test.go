@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/store"
@@ -55,6 +56,30 @@ func TestImageSubpathStaysInTheImage(t *testing.T) {
 	defer unix.Unmount(at, unix.MNT_DETACH) //nolint:errcheck // the test is over
 	if _, err := os.Stat(filepath.Join(at, "file")); err != nil {
 		t.Error(err)
+	}
+	if err := os.WriteFile(filepath.Join(at, "new"), nil, 0o600); err == nil {
+		t.Error("the mount is writable")
+	}
+}
+
+// An image of one layer has the container's ids too.
+func TestMountImageOfOneLayerIsIdmapped(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	layer, at := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(layer, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ids := spec.IDBlock{HostUID: 1 << 20, HostGID: 1 << 21, Size: 1 << 16}
+	ms := []mount.Mount{{Type: "bind", Source: layer, Options: []string{"ro", "rbind"}}}
+	if err := mountImage(ms, at, spec.Mount{Type: spec.MountImage, Target: "/x"}, ids); err != nil {
+		t.Skipf("this file system cannot be idmapped: %v", err)
+	}
+	defer unix.Unmount(at, unix.MNT_DETACH) //nolint:errcheck // the test is over
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(at, "file"), &st); err != nil || st.Uid != ids.HostUID || st.Gid != ids.HostGID {
+		t.Errorf("the file belongs to %d:%d (%v)", st.Uid, st.Gid, err)
 	}
 	if err := os.WriteFile(filepath.Join(at, "new"), nil, 0o600); err == nil {
 		t.Error("the mount is writable")

@@ -30,6 +30,8 @@ import (
 // Request is a reviewed workload: what the policy let through, with the facts
 // and grants it was judged by.
 type Request struct {
+	Reservation *Reservation // nil: Run makes its own
+
 	Workload spec.Workload
 	Image    spec.Image
 	Host     spec.Features
@@ -159,7 +161,14 @@ func (r *run) launch(ctx context.Context) (err error) {
 	if err := r.plan(f); err != nil {
 		return err
 	}
-	if err := r.createContainer(ctx); err != nil {
+	// containerd writes its record while this process makes what is its own.
+	recorded := make(chan error, 1)
+	go func() { recorded <- r.createContainer(ctx) }()
+	err = r.attachments()
+	if rerr := <-recorded; err == nil {
+		err = rerr
+	}
+	if err != nil {
 		return err
 	}
 	if r.Created != nil {
@@ -170,31 +179,49 @@ func (r *run) launch(ctx context.Context) (err error) {
 	if err := fault("cidfile"); err != nil {
 		return err
 	}
-	if err := r.mountSources(); err != nil {
-		return err
-	}
-	if err := fault("mounts"); err != nil {
-		return err
-	}
 	if _, err := r.rootfs(); err != nil {
 		return err
 	}
 	return r.createTask(ctx)
 }
 
+// attachments makes what the runtime will connect the container with: the
+// sources of its mounts, and the FIFOs of its streams.
+func (r *run) attachments() (err error) {
+	if err := r.mountSources(); err != nil {
+		return err
+	}
+	if err := fault("mounts"); err != nil {
+		return err
+	}
+	if r.io, err = newStdio(r.entry.IO, r.Streams, r.Workload.TTY); err != nil {
+		return err
+	}
+	return fault("fifos")
+}
+
 // register gives the container its id, lock, record, name and ids.
 func (r *run) register() (err error) {
+	v := r.Reservation
+	if v == nil {
+		v = r.Reserve()
+	}
+	<-v.done
+	r.entry = v.entry
 	r.rec = store.Record{
-		ID: newID(), Name: r.Workload.Name, Labels: r.labels(), Image: r.Image.Name, Digest: r.Image.Digest,
+		ID: v.id, Block: v.block, Name: r.Workload.Name, Labels: r.labels(), Image: r.Image.Name, Digest: r.Image.Digest,
 		Keep: !r.Workload.Remove, Phase: store.PhaseCreating, Created: time.Now().UTC(),
 		Namespace: r.Namespace, Address: r.Address,
 	}
 	r.rec.Cgroup = cgroupPath(r.Workload.CgroupParent, r.rec.ID)
-	if r.entry, err = r.Store.Begin(r.rec.ID); err != nil {
-		return err
+	if v.err != nil {
+		return v.err
 	}
-	if err := fault("begin"); err != nil {
-		return err
+	if r.Grants.HostUserNS {
+		if err := r.IDs.Release(v.block, v.id); err != nil {
+			return err
+		}
+		r.rec.Block = spec.IDBlock{}
 	}
 	// The record is there before the name, the ids and the volumes it speaks
 	// of, so that whoever cleans up after a crash knows them.
@@ -214,14 +241,6 @@ func (r *run) register() (err error) {
 		}
 	}
 	if err := fault("name"); err != nil {
-		return err
-	}
-	if !r.Grants.HostUserNS {
-		if r.rec.Block, err = r.IDs.Take(r.rec.ID); err != nil {
-			return err
-		}
-	}
-	if err := fault("ids"); err != nil {
 		return err
 	}
 	return nil
@@ -494,12 +513,6 @@ func (r *run) createContainer(ctx context.Context) error {
 // createTask has the runtime set the container up, compares what the kernel
 // enforces with the spec, and starts the user's program.
 func (r *run) createTask(ctx context.Context) (err error) {
-	if r.io, err = newStdio(r.entry.IO, r.Streams, r.Workload.TTY); err != nil {
-		return err
-	}
-	if err := fault("fifos"); err != nil {
-		return err
-	}
 	uid, gid := r.ioOwner()
 	opts, err := typeurl.MarshalAny(&runcoptions.Options{IoUid: uid, IoGid: gid, Root: r.RuncRoot})
 	if err != nil {

@@ -13,13 +13,14 @@ import (
 )
 
 // catch subscribes to every signal a person or a script may send. Left out
-// are those that cannot be caught, and CHLD, PIPE and URG, which speak of
-// this process (as docker's client does).
+// are those that cannot be caught, and those that speak of this process, as
+// CHLD and URG do. TTIN and TTOU must stop it: where they are caught, a
+// background process that touches its terminal tries again for ever.
 func catch() chan os.Signal {
 	var all []os.Signal
 	for n := 1; n <= 64; n++ {
 		switch s := syscall.Signal(n); s {
-		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGURG, unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGPROF:
+		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGURG, unix.SIGTTIN, unix.SIGTTOU, unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGPROF:
 		case 32, 33: // used by C libraries for threads
 		default:
 			all = append(all, s)

@@ -331,7 +331,7 @@ func TestSummary(t *testing.T) {
 		"capabilities  NET_ADMIN NET_BIND_SERVICE",
 		"root files    read-only",
 		"exec          /cache 1MiB: writable and executable",
-		"memory 512MiB without swap, 256 processes",
+		"memory 512MiB without swap, 256 processes", "open files (docker: none of these)\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)

@@ -38,7 +38,7 @@ func Args(w Workload, img Image) ([]string, error) {
 	args := slices.Concat(entrypoint, cmd)
 	if len(args) == 0 {
 		return nil, fail.New(fail.Usage, "no command specified").
-			Hint("the image has neither ENTRYPOINT nor CMD; give a command after the image name")
+			Hint("no ENTRYPOINT and no CMD of the image is left to run; give a command after the image name")
 	}
 	if args[0] == "" {
 		return nil, fail.New(fail.CmdNotFound, "the command is an empty string")

@@ -45,7 +45,7 @@ func Summary(in Input, s *specs.Spec) string {
 	if both := mountWords(s, func(o mountOptions) bool { return o.writable() && !o.noexec }); len(both) > 0 {
 		say("exec", "%s: writable and executable, as asked", strings.Join(both, ", "))
 	}
-	say("limits", "%s", strings.Join(limitWords(s), ", "))
+	say("limits", "%s (docker: none of these)", strings.Join(limitWords(s), ", "))
 	say("namespaces", "%s", namespaceWords(s))
 	if extra := sysctlWords(s); extra != "" {
 		say("sysctls", "%s", extra)
@@ -176,7 +176,7 @@ func limitWords(s *specs.Spec) []string {
 	if c := r.CPU; c != nil && c.Quota != nil && c.Period != nil {
 		out = append(out, fmt.Sprintf("%g CPUs", float64(*c.Quota)/float64(*c.Period)))
 	}
-	return append(out, "(docker: none of these)")
+	return out
 }
 
 func namespaceWords(s *specs.Spec) string {

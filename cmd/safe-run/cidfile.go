@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -22,10 +23,12 @@ func checkCIDFile(path string, c *cli.Caller) error {
 		var st unix.Stat_t
 		err := unix.Lstat(path, &st)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+			if err = unix.Faccessat(unix.AT_FDCWD, filepath.Dir(path), unix.W_OK|unix.X_OK, unix.AT_EACCESS); err == nil {
+				return nil
+			}
 		}
 		if err != nil {
-			return fail.Wrap(fail.Usage, err, "container ID file")
+			return fail.Wrap(fail.Usage, err, "container ID file %q", path)
 		}
 		return usableCIDFile(path, &st, c)
 	})
@@ -65,5 +68,5 @@ func writeCIDFile(path, id string, c *cli.Caller) error {
 		}
 		_, err = f.WriteString(id)
 		return errors.Join(err, f.Close())
-	}), "container ID file")
+	}), "container ID file %q", path)
 }

@@ -20,7 +20,7 @@ import (
 
 func psVerb() *cobra.Command {
 	var all, quiet, noTrunc bool
-	c := &cobra.Command{Use: "ps [OPTIONS]", Short: "List containers", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+	c := &cobra.Command{Use: "ps [OPTIONS]", Short: "List containers", Args: exactly(0), RunE: func(*cobra.Command, []string) error {
 		root, run := place()
 		st, err := store.Open(root, run)
 		if err != nil {
@@ -67,7 +67,7 @@ func psVerb() *cobra.Command {
 func rmVerb() *cobra.Command {
 	var e endpoint
 	var force bool
-	c := &cobra.Command{Use: "rm [OPTIONS] CONTAINER...", Short: "Remove containers", Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, args []string) error {
+	c := &cobra.Command{Use: "rm [OPTIONS] CONTAINER...", Short: "Remove containers", Args: atLeast(1), RunE: func(c *cobra.Command, args []string) error {
 		return e.with(c.Context(), func(ctx context.Context, s *session) error {
 			var errs error
 			for _, a := range args {

@@ -7,9 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
-	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
 
 	"github.com/safe-run/safe-run/internal/engine"
 	"github.com/safe-run/safe-run/internal/fail"
@@ -43,8 +42,8 @@ type session struct {
 }
 
 // connect opens state and containerd, starting the embedded engine if there
-// is no other.
-func connect(ctx context.Context, address, namespace string) (*session, error) {
+// is no other. ahead may hold a client that was dialed already; it may be nil.
+func connect(ctx context.Context, address, namespace string, ahead <-chan dialed) (*session, error) {
 	root, run := place()
 	st, err := store.Open(root, run)
 	if err != nil {
@@ -57,13 +56,9 @@ func connect(ctx context.Context, address, namespace string) (*session, error) {
 	if namespace == "" {
 		namespace = launcher.DefaultNamespace
 	}
-	client, err := containerd.New(conn.Address, containerd.WithDefaultNamespace(namespace), containerd.WithDefaultRuntime("io.containerd.runc.v2"),
-		containerd.WithExtraDialOpts([]grpc.DialOption{grpc.WithContextDialer(engine.Dial)}))
+	client, err := clientFor(conn.Address, namespace, ahead)
 	if err != nil {
 		return nil, fail.Wrap(fail.HostCannot, err, "containerd at %s", conn.Address)
-	}
-	if c, ok := client.Conn().(*grpc.ClientConn); ok {
-		c.Connect() // while the rest is read
 	}
 	ids, err := idmap.Open(idsDir(root), idmap.DefaultFiles())
 	if err != nil {
@@ -76,6 +71,7 @@ func connect(ctx context.Context, address, namespace string) (*session, error) {
 	l := launcher.New(client, conn.Address, namespace, st, ids)
 	if conn.Engine != nil {
 		l.RuncRoot = filepath.Join(conn.Engine.State(), "runc")
+		_ = mount.SetTempMountLocation(conn.Engine.Temp())
 	}
 	return &session{
 		launcher: l,
@@ -86,7 +82,11 @@ func connect(ctx context.Context, address, namespace string) (*session, error) {
 // sweep cleans up after commands that were killed. What cannot be cleaned is
 // reported and left to the next command.
 func (s *session) sweep(ctx context.Context) {
-	for _, err := range []error{s.launcher.Sweep(ctx), s.images.Sweep(ctx)} {
+	errs := []error{s.launcher.Sweep(ctx), s.images.Sweep(ctx)}
+	if s.target.Engine != nil {
+		errs = append(errs, s.target.Engine.Tidy(time.Minute))
+	}
+	for _, err := range errs {
 		if err != nil {
 			printError(os.Stderr, err)
 		}
@@ -97,7 +97,7 @@ func (s *session) sweep(ctx context.Context) {
 func idsDir(root string) string { return filepath.Join(root, "ids") }
 
 func engineVerb() *cobra.Command {
-	c := &cobra.Command{Use: "engine", Short: "The containerd that comes with safe-run: start, stop, status"}
+	c := group("engine", "The containerd that comes with safe-run: start, stop, status")
 	root, state := place()
 	var force bool
 	c.PersistentFlags().StringVar(&root, "root", root, "directory of persistent state")
@@ -109,7 +109,7 @@ func engineVerb() *cobra.Command {
 		}
 		return engine.New(bin, root, state)
 	}
-	start := &cobra.Command{Use: "start", Short: "Start the engine if it is not running", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+	start := &cobra.Command{Use: "start", Short: "Start the engine if it is not running", Args: exactly(0), RunE: func(c *cobra.Command, _ []string) error {
 		e, err := open()
 		if err != nil {
 			return err
@@ -119,7 +119,7 @@ func engineVerb() *cobra.Command {
 		}
 		return err
 	}}
-	stop := &cobra.Command{Use: "stop", Short: "Stop the engine", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+	stop := &cobra.Command{Use: "stop", Short: "Stop the engine", Args: exactly(0), RunE: func(c *cobra.Command, _ []string) error {
 		e, err := open()
 		if err != nil {
 			return err
@@ -131,7 +131,7 @@ func engineVerb() *cobra.Command {
 		return err
 	}}
 	stop.Flags().BoolVar(&force, "force", false, "stop although containers are running")
-	status := &cobra.Command{Use: "status", Short: "Say whether the engine runs", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+	status := &cobra.Command{Use: "status", Short: "Say whether the engine runs", Args: exactly(0), RunE: func(c *cobra.Command, _ []string) error {
 		e, err := open()
 		if err != nil {
 			return err

@@ -32,7 +32,7 @@ func (e *endpoint) flags(c *cobra.Command) {
 
 // with connects, does the work, and cleans up what earlier launches left.
 func (e *endpoint) with(ctx context.Context, work func(context.Context, *session) error) error {
-	s, err := connect(ctx, e.address, e.namespace)
+	s, err := connect(ctx, e.address, e.namespace, nil)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func pullVerb() *cobra.Command {
 	var e endpoint
 	var quiet bool
 	var platform string
-	c := &cobra.Command{Use: "pull [OPTIONS] NAME[:TAG|@DIGEST]", Short: "Fetch an image from its registry", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
+	c := &cobra.Command{Use: "pull [OPTIONS] NAME[:TAG|@DIGEST]", Short: "Fetch an image from its registry", Args: exactly(1), RunE: func(c *cobra.Command, args []string) error {
 		return e.with(c.Context(), func(ctx context.Context, s *session) error {
 			img, err := pull(ctx, s, args[0], platform, quiet)
 			if err == nil {
@@ -100,7 +100,7 @@ func loadVerb() *cobra.Command {
 	var e endpoint
 	var input, platform string
 	var quiet bool
-	c := &cobra.Command{Use: "load [OPTIONS]", Short: "Read images from a docker or OCI archive", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+	c := &cobra.Command{Use: "load [OPTIONS]", Short: "Read images from a docker or OCI archive", Args: exactly(0), RunE: func(c *cobra.Command, _ []string) error {
 		var r io.Reader = os.Stdin
 		if input != "" {
 			caller, err := cli.CallerOf(os.Geteuid(), os.LookupEnv)
@@ -145,7 +145,7 @@ func loadVerb() *cobra.Command {
 func imagesVerb() *cobra.Command {
 	var e endpoint
 	var quiet, noTrunc bool
-	c := &cobra.Command{Use: "images [OPTIONS]", Short: "List images", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+	c := &cobra.Command{Use: "images [OPTIONS]", Short: "List images", Args: exactly(0), RunE: func(c *cobra.Command, _ []string) error {
 		return e.with(c.Context(), func(ctx context.Context, s *session) error {
 			list, err := s.images.List(ctx)
 			if err != nil {
@@ -163,7 +163,7 @@ func imagesVerb() *cobra.Command {
 func rmiVerb() *cobra.Command {
 	var e endpoint
 	var force bool
-	c := &cobra.Command{Use: "rmi [OPTIONS] IMAGE...", Short: "Remove images", Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, args []string) error {
+	c := &cobra.Command{Use: "rmi [OPTIONS] IMAGE...", Short: "Remove images", Args: atLeast(1), RunE: func(c *cobra.Command, args []string) error {
 		return e.with(c.Context(), func(ctx context.Context, s *session) error {
 			lines, err := s.images.Remove(ctx, force, args...)
 			for _, l := range lines {

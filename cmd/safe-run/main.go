@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/safe-run/safe-run/internal/cli"
 	"github.com/safe-run/safe-run/internal/fail"
 )
 
@@ -38,19 +37,42 @@ func main() {
 // to run, whose verb may be left out.
 func dispatch(args []string) int {
 	if len(args) == 0 {
-		cli.Help(os.Stdout, "safe-run", width())
+		help("")
 		return 0
 	}
 	if args[0] == "run" {
 		return run(args[1:], "run")
 	}
+	if next, reserved := unbuilt[args[0]]; reserved {
+		return report(fail.New(fail.Usage, "the command %q is not built yet", args[0]).
+			Hint("%s; an image of that name is run by: safe-run run %s", next, args[0]), "")
+	}
 	root := verbs()
-	if v := verbNamed(root, args[0]); v || args[0] == "help" || args[0] == "completion" || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd {
+	if v := verbNamed(root, args[0]); v || args[0] == "completion" || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd {
 		debug.SetGCPercent(100)
 		root.SetArgs(args)
 		return report(root.ExecuteContext(context.Background()), "")
 	}
 	return run(args, "")
+}
+
+// unbuilt are the words that will be verbs, with what to do until then. None
+// of them may be taken for an image and fetched from a registry.
+var unbuilt = map[string]string{
+	"logs":    "the output goes to stdout and stderr of the safe-run that started the container",
+	"stop":    "signals sent to the safe-run that started the container are passed on, and safe-run rm -f ends it",
+	"kill":    "signals sent to the safe-run that started the container are passed on, and safe-run rm -f ends it",
+	"exec":    "start what is needed with the container's own command",
+	"inspect": "safe-run ps -a lists containers, and safe-run --dry-run IMAGE prints what one is started with",
+	"wait":    "the safe-run that started the container ends with its exit code",
+	"start":   "run a new container from the image",
+	"restart": "run a new container from the image",
+	"port":    "there is no network but the container's own loopback",
+	"audit":   "safe-run --dry-run=summary IMAGE tells what a container is started with",
+	"learn":   "safe-run --dry-run=summary IMAGE tells what a container is started with",
+	"profile": "safe-run policy show prints the rules in force",
+	"export":  "safe-run --dry-run IMAGE prints the OCI specification",
+	"doctor":  "a launch names what the host lacks",
 }
 
 func verbNamed(root *cobra.Command, name string) bool {
@@ -68,20 +90,36 @@ func verbs() *cobra.Command {
 		Use:           "safe-run [OPTIONS] IMAGE [COMMAND] [ARG...]",
 		Short:         "Run a container with the least privileges it needs",
 		SilenceErrors: true, SilenceUsage: true,
+		DisableFlagParsing: true, ValidArgsFunction: completeRun,
 	}
 	root.SetHelpFunc(func(c *cobra.Command, args []string) {
-		if c == root {
-			cli.Help(os.Stdout, "safe-run", width())
-			return
+		switch {
+		case c == root:
+			help("")
+		case c.Name() == "run":
+			help("run")
+		default:
+			fmt.Fprintf(c.OutOrStdout(), "%s\n\n%s", c.Short, c.UsageString())
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s\n\n%s", c.Short, c.UsageString())
 	})
+	root.SetFlagErrorFunc(misused)
 	root.AddCommand(
-		pullVerb(), loadVerb(), imagesVerb(), rmiVerb(),
+		runVerb(), pullVerb(), loadVerb(), imagesVerb(), rmiVerb(),
 		psVerb(), rmVerb(),
-		engineVerb(), policyVerb(), versionVerb(), superviseVerb(), faultsVerb(),
+		engineVerb(), policyVerb(), versionVerb(), superviseVerb(), faultsVerb(), manVerb(),
 	)
+	root.SetHelpCommand(helpVerb(root))
+	root.InitDefaultHelpCmd()
+	withoutFlagsWord(root)
 	return root
+}
+
+// withoutFlagsWord keeps cobra from adding "[flags]" to what says [OPTIONS].
+func withoutFlagsWord(c *cobra.Command) {
+	c.DisableFlagsInUseLine = true
+	for _, sub := range c.Commands() {
+		withoutFlagsWord(sub)
+	}
 }
 
 // exitCodes maps kinds of errors to docker's exit codes. This is the only

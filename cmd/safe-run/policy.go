@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/policy"
 )
 
@@ -14,15 +17,20 @@ import (
 const sitePolicy = "/etc/safe-run/policy.yaml"
 
 func policyVerb() *cobra.Command {
-	c := &cobra.Command{Use: "policy", Short: "The site's policy: check a file, show what is in force"}
-	c.AddCommand(
-		&cobra.Command{Use: "check [FILE]", Short: "Say whether a policy file is valid", Args: cobra.MaximumNArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+	return group(
+		"policy", "The site's policy: check a file, show what is in force",
+		&cobra.Command{Use: "check [FILE]", Short: "Say whether a policy file is valid", Args: between(0, 1), RunE: func(_ *cobra.Command, args []string) error {
 			path := sitePolicy
 			if len(args) == 1 {
 				path = args[0]
 			}
-			if _, err := os.Stat(path); err != nil && len(args) == 1 {
-				return err
+			_, err := os.Stat(path)
+			switch {
+			case errors.Is(err, fs.ErrNotExist) && len(args) == 0:
+				fmt.Printf("%s: there is none, and the built-in policy holds\n", path)
+				return nil
+			case err != nil:
+				return fail.Wrap(fail.NotFound, err, "policy file")
 			}
 			if _, err := policy.LoadSite(path); err != nil {
 				return err
@@ -30,7 +38,7 @@ func policyVerb() *cobra.Command {
 			fmt.Printf("%s: ok\n", path)
 			return nil
 		}},
-		&cobra.Command{Use: "show", Short: "Show the policy in force", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		&cobra.Command{Use: "show", Short: "Show the policy in force", Args: exactly(0), RunE: func(*cobra.Command, []string) error {
 			site, err := policy.LoadSite(sitePolicy)
 			if err != nil {
 				return err
@@ -39,5 +47,4 @@ func policyVerb() *cobra.Command {
 			return nil
 		}},
 	)
-	return c
 }

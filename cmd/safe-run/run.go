@@ -27,6 +27,7 @@ var errRefused = errors.New("refused")
 
 // run is the main verb. verb is "run", or "" where the word was left out.
 func run(args []string, verb string) int {
+	ahead := dialAhead()
 	cctx, err := cli.NewContext()
 	if err != nil {
 		return report(err, "")
@@ -36,13 +37,13 @@ func run(args []string, verb string) int {
 		fmt.Fprintln(os.Stderr, printable(n))
 	}
 	if err != nil {
-		return report(err, cli.UsageLine(command(verb)))
+		return report(err, cli.Usage(command(verb)))
 	}
 	if inv.Help {
-		cli.Help(os.Stdout, command(verb), width())
+		help(verb)
 		return 0
 	}
-	code, err := launch(context.Background(), inv)
+	code, err := launch(context.Background(), inv, ahead)
 	if errors.Is(err, errRefused) {
 		return exitCodes[fail.Refused]
 	}
@@ -61,7 +62,7 @@ func width() int {
 
 // launch takes a parsed command line through review to a running container,
 // and gives the container's exit code.
-func launch(ctx context.Context, inv *cli.Invocation) (int, error) {
+func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed) (int, error) {
 	w := &inv.Workload
 	caller, err := cli.CallerOf(os.Geteuid(), os.LookupEnv)
 	if err != nil {
@@ -103,13 +104,23 @@ func launch(ctx context.Context, inv *cli.Invocation) (int, error) {
 		return 0, fail.New(fail.HostCannot, "safe-run needs root: it talks to containerd and makes namespaces").Hint("run it with sudo")
 	}
 
-	s, err := connect(ctx, inv.Address, inv.Namespace)
+	s, err := connect(ctx, inv.Address, inv.Namespace, ahead)
 	if err != nil {
 		return 0, err
 	}
 	if err := floors(ctx, s, site); err != nil {
 		return 0, err
 	}
+	var reserved *launcher.Reservation
+	if inv.DryRun == "" {
+		reserved = s.launcher.Reserve() // while the image is looked up
+	}
+	running := false
+	defer func() {
+		if !running {
+			reserved.Cancel(ctx)
+		}
+	}()
 	img, err := image(ctx, s, w)
 	if err != nil {
 		return 0, err
@@ -125,7 +136,8 @@ func launch(ctx context.Context, inv *cli.Invocation) (int, error) {
 		return 0, err
 	}
 	lr := launcher.Request{
-		Workload: *w, Image: img, Host: features, Limits: site.Limits(), Grants: grants,
+		Reservation: reserved,
+		Workload:    *w, Image: img, Host: features, Limits: site.Limits(), Grants: grants,
 		Sources:  set.Sources,
 		InitPath: initPath(s), BlockDevices: blocks,
 		ResolveImage: func(ctx context.Context, ref string) (spec.Image, error) {
@@ -152,6 +164,7 @@ func launch(ctx context.Context, inv *cli.Invocation) (int, error) {
 	if inv.DryRun != "" {
 		return 0, dryRun(ctx, s, lr, inv.DryRun)
 	}
+	running = true
 	return s.launcher.Run(ctx, lr)
 }
 

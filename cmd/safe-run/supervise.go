@@ -32,8 +32,8 @@ func background(address, namespace string) func(e *store.Entry, id string) error
 
 func superviseVerb() *cobra.Command {
 	var e endpoint
-	c := &cobra.Command{Use: "__supervise ID", Hidden: true, Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
-		s, err := connect(context.Background(), e.address, e.namespace)
+	c := &cobra.Command{Use: "__supervise ID", Hidden: true, Args: exactly(1), RunE: func(c *cobra.Command, args []string) error {
+		s, err := connect(context.Background(), e.address, e.namespace, nil)
 		if err != nil {
 			return err
 		}

@@ -15,8 +15,14 @@ func helpGroups() []string {
 	}
 }
 
-// UsageLine is the one line that follows the error of a wrong flag. verb is
-// the command as called: "safe-run", "safe-run run" or "docker run".
+// Usage follows the error of a wrong flag, as in docker: the form of the
+// command and where to read more. verb is as in UsageLine.
+func Usage(verb string) string {
+	return "\n" + UsageLine(verb) + "\n\nRun '" + verb + " --help' for more information\n"
+}
+
+// UsageLine is the form of the command. verb is the command as called:
+// "safe-run", "safe-run run" or "docker run".
 func UsageLine(verb string) string {
 	return "Usage:  " + verb + " [OPTIONS] IMAGE [COMMAND] [ARG...]"
 }
@@ -56,26 +62,36 @@ func Help(w io.Writer, verb string, width int) {
 
 // helpRest lists what is refused for now or for good, by reason.
 func helpRest(w io.Writer, flags []Flag, width int) {
-	var reasons []string
-	names := map[string][]string{}
+	fmt.Fprint(w, "\nNot supported:\n")
+	for _, r := range unsupportedFlags(flags) {
+		fmt.Fprint(w, wrap("  "+strings.Join(r.names, " ")+":", 2, width), wrap("      "+r.why, 6, width))
+	}
+}
+
+// unsupportedFor are flags that are not supported for the same reason.
+type unsupportedFor struct {
+	why   string
+	names []string // sorted
+}
+
+func unsupportedFlags(flags []Flag) (all []unsupportedFor) {
 	for _, f := range flags {
 		if (f.Disposition != Unsupported && f.Disposition != UnsupportedYet) || f.Visibility == Hidden {
 			continue
 		}
-		if names[f.Why] == nil {
-			reasons = append(reasons, f.Why)
+		i := slices.IndexFunc(all, func(r unsupportedFor) bool { return r.why == f.Why })
+		if i < 0 {
+			i, all = len(all), append(all, unsupportedFor{why: f.Why})
 		}
-		names[f.Why] = append(names[f.Why], "--"+f.Long)
+		all[i].names = append(all[i].names, "--"+f.Long)
+		slices.Sort(all[i].names)
 	}
-	fmt.Fprint(w, "\nNot supported:\n")
-	for _, why := range reasons {
-		slices.Sort(names[why])
-		fmt.Fprint(w, wrap("  "+strings.Join(names[why], " ")+":", 2, width), wrap("      "+why, 6, width))
-	}
+	return all
 }
 
-func helpLine(f Flag, width int) string {
-	head := "      --" + f.Long
+// shown is a flag as the help shows it: its forms, and what it does.
+func (f Flag) shown() (head, text string) {
+	head = "      --" + f.Long
 	if f.Short != "" {
 		head = "  -" + f.Short + ", --" + f.Long
 	}
@@ -85,10 +101,15 @@ func helpLine(f Flag, width int) string {
 	case f.Arg != "":
 		head += " " + f.Arg
 	}
-	text := f.Usage
+	text = f.Usage
 	if f.Default != "" {
 		text += " (default " + f.Default + ")"
 	}
+	return head, text
+}
+
+func helpLine(f Flag, width int) string {
+	head, text := f.shown()
 	column := helpColumn
 	if width < 2*helpColumn {
 		column = 10

@@ -248,8 +248,11 @@ func testWord(args []string, table []Flag) string {
 func (p *parser) flagError(err error, table []Flag) error {
 	var unknown *pflag.NotExistError
 	var invalid *pflag.InvalidValueError
+	var bare *pflag.ValueRequiredError
 	var fe *fail.Error
 	switch {
+	case errors.As(err, &bare) && bare.GetSpecifiedName() == "h":
+		return fail.New(fail.Usage, "%s", printable(err.Error())).Hint("-h is --hostname, as in docker; for help: --help")
 	case errors.As(err, &unknown):
 		e := fail.New(fail.Usage, "%s", printable(err.Error()))
 		if unknown.GetSpecifiedShortnames() == "" {

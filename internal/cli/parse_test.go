@@ -89,6 +89,7 @@ func TestGrammar(t *testing.T) {
 		{[]string{"--init", "img"}, "img", nil, func(w *spec.Workload) bool { return w.Init != nil && *w.Init }},
 		{[]string{"--init=false", "img"}, "img", nil, func(w *spec.Workload) bool { return w.Init != nil && !*w.Init }},
 		{[]string{"--cap-add", "a,b", "--cap-add=c", "img"}, "img", nil, func(w *spec.Workload) bool { return reflect.DeepEqual(w.CapAdd, []string{"a,b", "c"}) }},
+		{[]string{"-u", "1000:", "img"}, "img", nil, func(w *spec.Workload) bool { return w.User == "1000" }},
 		{[]string{"--name", "aa", "--name", "bb", "img"}, "img", nil, func(w *spec.Workload) bool { return w.Name == "bb" }},
 		{[]string{"--name", "aa", "--name", "", "img"}, "img", nil, func(w *spec.Workload) bool { return w.Name == "" }},
 		{[]string{"--annotation", "a=1", "--annotation", "a=2=3", "img"}, "img", nil, func(w *spec.Workload) bool { return w.Annotations["a"] == "2=3" }},
@@ -246,6 +247,7 @@ func TestErrors(t *testing.T) {
 		{fail.Usage, "invalid ulimit", []string{"--ulimit", "as=1", "img"}},
 		{fail.Usage, "less than or equal", []string{"--ulimit", "nofile=2:1", "img"}},
 		{fail.Usage, "-1 for none", []string{"--ulimit", "nofile=-5:-2", "img"}},
+		{fail.Usage, "without a unit", []string{"--ulimit", "nofile=1k", "img"}},
 		{fail.Usage, "unit", []string{"--health-interval", "5", "img"}},
 		{fail.Usage, "1ms", []string{"--health-interval", "5us", "img"}},
 		{fail.Usage, "negative", []string{"--health-timeout=-5s", "img"}},
@@ -264,6 +266,8 @@ func TestErrors(t *testing.T) {
 		{fail.Usage, "wait for ever", []string{"--stop-timeout=-2", "img"}},
 		{fail.Usage, "USER[:GROUP]", []string{"-u", "1:2:3", "img"}},
 		{fail.Usage, "USER[:GROUP]", []string{"-u", ":1", "img"}},
+		{fail.Usage, "neither", []string{"-u", ":", "img"}},
+		{fail.Usage, "USER[:GROUP]", []string{"-u", "1::", "img"}},
 		{fail.Usage, "range", []string{"-u", "4294967296", "img"}},
 		{fail.Usage, "range", []string{"-u", "1:-1", "img"}},
 		{fail.Usage, "range", []string{"--group-add", "2147483648", "img"}},
@@ -336,8 +340,9 @@ func TestSecretsAreNotRepeated(t *testing.T) {
 }
 
 func TestHints(t *testing.T) {
+	wantError(t, fail.Usage, "flag needs an argument: 'h' in -h", "-h")
 	for flag, hint := range map[string]string{
-		"--replace": "safe-run rm", "--secret=x": "/run/secrets", "--env-host": "-e NAME", "--envv": "did you mean --env?",
+		"--version": "safe-run version", "--replace": "safe-run rm", "--secret=x": "/run/secrets", "--env-host": "-e NAME", "--envv": "did you mean --env?",
 		"--pribileged": "did you mean --privileged?", "--umask=1": "umask", "--qqqqqqqqqq": "",
 	} {
 		_, err := Parse([]string{flag, "img"}, testContext)

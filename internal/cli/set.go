@@ -241,6 +241,18 @@ func (p *parser) setWorkdir(v string) error {
 	return nil
 }
 
+// setUser takes USER: for USER, as docker does: it is what "$(id -u):$GID"
+// gives in a shell without GID.
+func (p *parser) setUser(v string) error {
+	if user, empty := strings.CutSuffix(v, ":"); empty && !strings.Contains(user, ":") {
+		v = user
+		if user == "" {
+			return errors.New("it names neither a user nor a group")
+		}
+	}
+	return strTo(func(w *spec.Workload) *string { return &w.User }, checkUser)(p, v)
+}
+
 // checkUser checks the form name|uid[:group|gid]. Who that is, is known only
 // with the image.
 func checkUser(v string) error {

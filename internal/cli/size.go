@@ -221,7 +221,10 @@ func throttleTo(to func(*spec.Workload) *[]spec.Throttle, rate func(string) (uin
 // setUlimit keeps the last value of each name, sorted by name.
 func (p *parser) setUlimit(v string) error {
 	u, err := units.ParseUlimit(v)
-	if err != nil {
+	switch {
+	case errors.Is(err, strconv.ErrSyntax), errors.Is(err, strconv.ErrRange):
+		return errors.New("a limit is a plain number without a unit, or -1 for none")
+	case err != nil:
 		return err
 	}
 	if u.Soft < -1 || u.Hard < -1 {

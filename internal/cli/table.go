@@ -175,7 +175,7 @@ func processFlags() []Flag {
 		{Long: "env-file", Type: List, Group: groupProcess, Arg: "FILE", Usage: "Read variables from a file, NAME[=VALUE] lines", set: listVal(func(p *parser) *[]string { return &p.envFiles }, cleanWord)},
 		{Long: "entrypoint", Type: String, Group: groupProcess, Arg: "PROGRAM", Default: "the image's", Usage: "Program to run; empty clears the image's", set: ptrTo(func(w *spec.Workload) **string { return &w.Entrypoint }, clean)},
 		{Long: "workdir", Short: "w", Type: String, Group: groupProcess, Arg: "DIR", Default: "the image's", Usage: "Working directory", set: (*parser).setWorkdir},
-		{Long: "user", Short: "u", Type: String, Group: groupProcess, Arg: "USER[:GROUP]", Default: "the image's", Usage: "User and group, names or numbers", set: strTo(func(w *spec.Workload) *string { return &w.User }, checkUser)},
+		{Long: "user", Short: "u", Type: String, Group: groupProcess, Arg: "USER[:GROUP]", Default: "the image's", Usage: "User and group, names or numbers", set: (*parser).setUser},
 		{Long: "group-add", Type: List, Group: groupProcess, Arg: "GROUP", Usage: "Further group, name or number", set: listTo(func(w *spec.Workload) *[]string { return &w.GroupAdd }, checkGroup)},
 		{Long: "init", Type: Bool, Group: groupProcess, Default: "false", Usage: "Run a small init as PID 1", set: boolPtrTo(func(w *spec.Workload) **bool { return &w.Init })},
 		{Long: "interactive", Short: "i", Type: Bool, Group: groupTerminal, Usage: "Keep stdin open", set: boolTo(func(w *spec.Workload) *bool { return &w.Interactive })},

@@ -217,4 +217,24 @@ func TestHelpFitsAndNamesEveryFlag(t *testing.T) {
 	if got := UsageLine("docker run"); got != "Usage:  docker run [OPTIONS] IMAGE [COMMAND] [ARG...]" {
 		t.Error(got)
 	}
+	if got := Usage("safe-run"); got != "\nUsage:  safe-run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nRun 'safe-run --help' for more information\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestManNamesEveryFlag(t *testing.T) {
+	var b bytes.Buffer
+	if err := Man(&b, "1.0", [][2]string{{"pull [OPTIONS] NAME", "Fetch an image"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range append(Own(), Table()...) {
+		if want := f.Visibility == Public || f.Visibility == Windows; want != strings.Contains(b.String(), roff("--"+f.Long)) && f.AliasOf == "" {
+			t.Errorf("--%s (%s): want it in the manual: %v", f.Long, f.Visibility, want)
+		}
+	}
+	for n, line := range strings.Split(b.String(), "\n") {
+		if strings.HasPrefix(line, "'") || (strings.HasPrefix(line, ".") && !strings.Contains(".TH .SH .SS .TP .B .br", strings.Fields(line)[0])) {
+			t.Errorf("line %d is taken for a request: %s", n+1, line)
+		}
+	}
 }

@@ -44,6 +44,7 @@ var nearFlags = map[string]string{
 	"umask":               "set it inside: sh -c 'umask 027; exec PROGRAM'",
 	"unsetenv":            "-e NAME removes NAME if it is not set here",
 	"unsetenv-all":        "-e NAME removes NAME if it is not set here",
+	"version":             "the version is printed by: safe-run version",
 	"variant":             "use --platform linux/ARCH/VARIANT",
 	"verify":              "pin what was verified: IMAGE@sha256:DIGEST",
 }

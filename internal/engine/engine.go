@@ -124,6 +124,9 @@ func (e *Engine) State() string { return e.state }
 // MiB.
 func (e *Engine) LogPath() string { return filepath.Join(e.root, "containerd.log") }
 
+// Temp is where its shims, and safe-run for it, mount layers for a moment.
+func (e *Engine) Temp() string { return filepath.Join(e.state, "tmp") }
+
 func (e *Engine) configPath() string { return filepath.Join(e.state, "config.toml") }
 func (e *Engine) lockPath() string   { return filepath.Join(e.state, "lock") }
 
@@ -151,6 +154,7 @@ func (e *Engine) prepare() error {
 		{filepath.Dir(e.state), 0o711},
 		{e.state, 0o711},
 		{filepath.Join(e.state, "s"), 0o700},
+		{e.Temp(), 0o700},
 	} {
 		if err := ownDir(d.path, d.mode); err != nil {
 			return err

@@ -102,7 +102,7 @@ func (e *Engine) spawn() (exited <-chan error, err error) {
 	exe := filepath.Join(e.bin, "containerd")
 	cmd := exec.Command(exe, "--config", e.configPath())
 	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=" + e.bin + ":/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Env = []string{"PATH=" + e.bin + ":/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR=" + e.Temp()}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	// containerd makes directories that containers must be able to pass

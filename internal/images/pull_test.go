@@ -368,7 +368,7 @@ func TestNormalize(t *testing.T) {
 			}
 		}
 	}
-	for _, in := range []string{"", "UPPER", "x:", "-x", "x y", "x\x1b[0m", "../x", strings.Repeat("a/", 400) + "x", strings.TrimPrefix(d, "sha256:"), "x@sha256:12"} {
+	for _, in := range []string{"", "UPPER", "x:", "-x", "x y", "x\x1b[0m", "../x", strings.Repeat("a/", 400) + "x", strings.TrimPrefix(d, "sha256:"), "x@sha256:12", d, "sha256", "docker.io/library/sha512:x"} {
 		_, err := Normalize(in)
 		if fail.KindOf(err) != fail.Usage || strings.ContainsRune(err.Error(), 0x1b) {
 			t.Errorf("%q: %v", in, err)

@@ -20,7 +20,8 @@ const maxReference = 600
 // Normalize turns an image reference as people type it into the name
 // containerd knows the image by, with docker's rules: docker.io and library/
 // are added, the tag is latest if there is neither tag nor digest, and a tag
-// beside a digest is dropped. Errors are of kind Usage.
+// beside a digest is dropped. A digest alone is no name. Errors are of kind
+// Usage.
 func Normalize(ref string) (string, error) {
 	if len(ref) > maxReference {
 		return "", fail.New(fail.Usage, "image reference of %d bytes is too long (at most %d)", len(ref), maxReference)
@@ -29,6 +30,10 @@ func Normalize(ref string) (string, error) {
 	if err != nil {
 		return "", fail.New(fail.Usage, "invalid image reference %q: %v", ref, cleanText(err.Error())).
 			Hint("write it as [REGISTRY/]NAME[:TAG] or NAME@sha256:DIGEST, in lower case")
+	}
+	if digest.Algorithm(reference.FamiliarName(named)).Available() {
+		// sha256:... is the id of an image; no archive may make it a name.
+		return "", fail.New(fail.Usage, "invalid image reference %q: %q is no name of a repository, it starts a digest", ref, reference.FamiliarName(named))
 	}
 	return named.String(), nil
 }

@@ -197,8 +197,23 @@ func (s *Store) Begin(id string) (*Entry, error) {
 
 // Adopt makes an Entry of a lock inherited from the process before.
 func (s *Store) Adopt(id string, lock *os.File) *Entry {
-	rec, _ := s.Load(id)
-	return &Entry{ID: id, Dir: s.dir(id), IO: filepath.Join(s.Run, "io", id), s: s, lock: lock, name: rec.Name}
+	rec, err := s.Load(id)
+	e := &Entry{ID: id, Dir: s.dir(id), IO: filepath.Join(s.Run, "io", id), s: s, lock: lock, name: rec.Name}
+	if err != nil {
+		e.name = s.nameOf(id)
+	}
+	return e
+}
+
+// nameOf finds the name of a container whose record cannot be read.
+func (s *Store) nameOf(id string) string {
+	all, _ := names(filepath.Join(s.Root, "names"))
+	for _, n := range all {
+		if holder, err := os.Readlink(filepath.Join(s.Root, "names", n)); err == nil && holder == id {
+			return n
+		}
+	}
+	return ""
 }
 
 // Lock is the locked file, to hand on to another process.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -157,5 +158,9 @@ func (c *copier) attributes(at string, st *unix.Stat_t) error {
 	if st.Mode&unix.S_ISVTX != 0 {
 		mode |= fs.ModeSticky
 	}
-	return c.dst.Chmod(at, mode)
+	if err := c.dst.Chmod(at, mode); err != nil {
+		return err
+	}
+	mtime := time.Unix(st.Mtim.Unix())
+	return c.dst.Chtimes(at, mtime, mtime)
 }

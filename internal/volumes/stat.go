@@ -10,5 +10,5 @@ import (
 type unixStat = syscall.Stat_t
 
 func statOf(s *unixStat) *unix.Stat_t {
-	return &unix.Stat_t{Mode: s.Mode, Uid: s.Uid, Gid: s.Gid}
+	return &unix.Stat_t{Mode: s.Mode, Uid: s.Uid, Gid: s.Gid, Mtim: unix.Timespec(s.Mtim)}
 }

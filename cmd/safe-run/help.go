@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/safe-run/safe-run/internal/cli"
+	"github.com/safe-run/safe-run/internal/fail"
+)
+
+// help prints the help of the main verb and, where its word is left out, what
+// other verbs there are.
+func help(verb string) {
+	cli.Help(os.Stdout, command(verb), width())
+	if verb != "" {
+		return
+	}
+	fmt.Print("\nOther commands (safe-run COMMAND --help tells more):\n")
+	for _, c := range verbs().Commands() {
+		if !c.Hidden {
+			fmt.Printf("  %-11s%s\n", c.Name(), c.Short)
+		}
+	}
+}
+
+func helpVerb(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{Use: "help [COMMAND]", Short: "Print the help of a command", RunE: func(_ *cobra.Command, args []string) error {
+		c, rest, err := root.Find(args)
+		if err != nil || len(rest) > 0 {
+			return fail.New(fail.Usage, "there is no command %q", strings.Join(args, " ")).
+				Hint("safe-run help lists all commands")
+		}
+		return c.Help()
+	}}
+}
+
+// runVerb is the main verb for help and completion; dispatch runs it.
+func runVerb() *cobra.Command {
+	return &cobra.Command{
+		Use: "run [OPTIONS] IMAGE [COMMAND] [ARG...]", Short: "Run a container; the word may be left out",
+		DisableFlagParsing: true, ValidArgsFunction: completeRun, Run: func(*cobra.Command, []string) {},
+	}
+}
+
+func completeRun(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	words, files := cli.Complete(args, word)
+	if files {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp
+}
+
+// group is a verb that only has further words.
+func group(use, short string, words ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, RunE: func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		return fail.New(fail.Usage, "there is no command %q", c.Name()+" "+args[0]).
+			Hint("%s --help lists what there is", c.CommandPath())
+	}}
+	c.AddCommand(words...)
+	return c
+}
+
+// exactly n words follow a verb.
+func exactly(n int) cobra.PositionalArgs { return between(n, n) }
+
+// atLeast n words follow a verb.
+func atLeast(n int) cobra.PositionalArgs { return between(n, 1<<30) }
+
+func between(lo, hi int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch n := len(args); {
+		case n < lo:
+			return misused(c, errors.New("a word is missing"))
+		case n > hi:
+			return misused(c, fmt.Errorf("%q is a word too many", args[hi]))
+		}
+		return nil
+	}
+}
+
+// misused adds the form of a verb to what was wrong with its use.
+func misused(c *cobra.Command, err error) error {
+	return fail.New(fail.Usage, "%s", err).Hint("Usage:  %s", c.UseLine())
+}
+
+// manVerb prints the manual page; the installation puts it in its place.
+func manVerb() *cobra.Command {
+	return &cobra.Command{Use: "__man", Hidden: true, Args: exactly(0), RunE: func(c *cobra.Command, _ []string) error {
+		var verbs [][2]string
+		for _, v := range c.Root().Commands() {
+			if !v.Hidden {
+				verbs = append(verbs, [2]string{v.Use, v.Short})
+			}
+		}
+		return fail.Wrap(fail.Internal, cli.Man(os.Stdout, version, verbs), "manual page")
+	}}
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/safe-run/safe-run/internal/fail"
+)
+
+// TestNoVerbIsAnImage: a word that is or will be a verb must not be fetched
+// from a registry and run.
+func TestNoVerbIsAnImage(t *testing.T) {
+	root := verbs()
+	for _, word := range []string{
+		"run", "ps", "logs", "stop", "kill", "rm", "exec", "inspect", "wait", "start", "restart", "port", "pull", "load",
+		"images", "rmi", "audit", "learn", "profile", "export", "policy", "doctor", "version", "help",
+	} {
+		next, reserved := unbuilt[word]
+		if built := verbNamed(root, word); built == reserved || (reserved && next == "") {
+			t.Errorf("%s: built %v, reserved %v, next %q", word, built, reserved, next)
+		}
+	}
+	if dispatch([]string{"stop", "x"}) != 125 {
+		t.Error("stop is taken for an image")
+	}
+}
+
+// TestMisuse: a wrong use of a verb is an error with the next step.
+func TestMisuse(t *testing.T) {
+	for _, args := range [][]string{
+		{"pull"},
+		{"pull", "a", "b"},
+		{"rm"},
+		{"ps", "x"},
+		{"ps", "--bogus"},
+		{"policy", "bogus"},
+		{"engine", "bogus"},
+		{"policy", "check", "a", "b"},
+		{"help", "bogus"},
+		{"help", "policy", "bogus"},
+	} {
+		root := verbs()
+		root.SetArgs(args)
+		err := root.Execute()
+		if e, ok := err.(*fail.Error); !ok || e.Kind != fail.Usage || e.Next == "" {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+}
+
+func TestCIDFileNeedsItsDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if err := checkCIDFile(filepath.Join(dir, "id"), nil); err != nil {
+		t.Error(err)
+	}
+	if err := checkCIDFile(filepath.Join(dir, "missing", "id"), nil); fail.KindOf(err) != fail.Usage {
+		t.Errorf("missing directory: %v", err)
+	}
+}
