@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -93,8 +94,15 @@ func TestStartStatusStop(t *testing.T) {
 		t.Fatalf("stopping nothing: %v, %v", stopped, err)
 	}
 
-	// An inherited descriptor, a strange umask and the caller's environment
-	// must not reach the engine.
+	// An inherited descriptor, a strange umask, ignored signals, small limits
+	// and the caller's environment must not reach the engine.
+	signal.Ignore(unix.SIGHUP, unix.SIGUSR1)
+	defer signal.Reset(unix.SIGHUP, unix.SIGUSR1)
+	var files unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 1 << 40, Max: unix.RLIM_INFINITY}, &files); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Prlimit(0, unix.RLIMIT_FSIZE, &files, nil) }()
 	fd, err := unix.Open("/etc/hostname", unix.O_RDONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +125,7 @@ func TestStartStatusStop(t *testing.T) {
 
 	proc := "/proc/" + strconv.Itoa(s.PID)
 	env, err := os.ReadFile(proc + "/environ")
-	if err != nil || strings.Count(string(env), "\x00") != 1 || !strings.HasPrefix(string(env), "PATH="+e.bin+":/usr/sbin") {
+	if err != nil || strings.Count(string(env), "\x00") != 2 || !strings.HasPrefix(string(env), "PATH="+e.bin+":/usr/sbin") || !strings.HasSuffix(string(env), "\x00TMPDIR="+e.Temp()+"\x00") {
 		t.Errorf("environment %q, %v", env, err)
 	}
 	fds, err := os.ReadDir(proc + "/fd")
@@ -128,6 +136,14 @@ func TestStartStatusStop(t *testing.T) {
 		if l, _ := os.Readlink(proc + "/fd/" + f.Name()); l == "/etc/hostname" || strings.HasPrefix(l, "/dev/pts") || strings.HasPrefix(l, "/dev/tty") {
 			t.Errorf("the engine has %s open as %s", l, f.Name())
 		}
+	}
+	status, err := os.ReadFile(proc + "/status")
+	if err != nil || !strings.Contains(string(status), "SigIgn:\t0000000000000000\n") {
+		t.Errorf("the engine ignores signals: %s, %v", status, err)
+	}
+	var size unix.Rlimit
+	if err := unix.Prlimit(s.PID, unix.RLIMIT_FSIZE, nil, &size); err != nil || size.Cur != unix.RLIM_INFINITY {
+		t.Errorf("largest file %d, %v", size.Cur, err)
 	}
 	if sid, err := unix.Getsid(s.PID); err != nil || sid != s.PID {
 		t.Errorf("session %d, want its own", sid)

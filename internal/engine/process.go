@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -109,14 +110,33 @@ func (e *Engine) spawn() (exited <-chan error, err error) {
 	// through; the umask of whoever comes first must not close or open them.
 	// Files of this process have explicit modes.
 	old := syscall.Umask(0o022)
-	err = cmd.Start()
+	err = heeding(cmd.Start)
 	syscall.Umask(old)
 	if err != nil {
 		return nil, err
 	}
+	// Nor must the limits that caller's shell has (ulimit -f, -t, -v): every
+	// container would have them. Where they cannot be raised they stay.
+	for _, limit := range []int{unix.RLIMIT_CPU, unix.RLIMIT_FSIZE, unix.RLIMIT_DATA, unix.RLIMIT_AS} {
+		_ = unix.Prlimit(cmd.Process.Pid, limit, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}, nil)
+	}
 	ch := make(chan error, 1)
 	go func() { ch <- cmd.Wait() }()
 	return ch, nil
+}
+
+// heeding starts a program with no signal ignored. What nohup(1) or a shell's
+// background job made this process ignore, every container would: an ignored
+// signal stays ignored in all descendants, a caught one does not.
+func heeding(start func() error) error {
+	caught := make(chan os.Signal, 1)
+	for _, s := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPIPE, unix.SIGUSR1, unix.SIGUSR2} {
+		if signal.Ignored(s) {
+			signal.Notify(caught, s)
+		}
+	}
+	defer signal.Stop(caught)
+	return start()
 }
 
 // await waits until the socket answers.
