@@ -58,7 +58,7 @@ $(ENGINE)/.built: engine/go.mod engine/go.sum | deps
 # The file or program each Debian package is wanted for.
 DEPS := gcc=/usr/bin/gcc libc6-dev=/usr/include/stdlib.h pkg-config=/usr/bin/pkg-config \
 	libseccomp-dev=/usr/include/seccomp.h busybox-static=/bin/busybox tini=/usr/bin/tini-static \
-	ca-certificates=/etc/ssl/certs/ca-certificates.crt bsdutils=/usr/bin/script
+	ca-certificates=/etc/ssl/certs/ca-certificates.crt bsdutils=/usr/bin/script apparmor=/sbin/apparmor_parser
 
 deps: ## install what is missing of the Debian packages needed
 	@command -v $(GO) >/dev/null || { \

@@ -181,7 +181,7 @@ func (a *attestation) verdict(err error) error {
 		Kind: fail.HostCannot,
 		Msg:  "the kernel does not enforce what was asked for, so the container was not let run",
 		Err:  &Mismatch{PID: a.pid, Differences: a.diffs},
-		Next: "safe-run doctor shows what this host can do",
+		Next: "something on this host (the runtime, a plugin of containerd, another program) changes containers; it must not",
 	}
 }
 

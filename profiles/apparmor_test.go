@@ -26,7 +26,7 @@ func TestAppArmorText(t *testing.T) {
 		}
 	}
 	if parser == "" {
-		t.Skip("no apparmor_parser")
+		t.Fatal("no apparmor_parser; run make deps")
 	}
 	c := exec.Command(parser, "--skip-kernel-load", "--skip-cache", "--preprocess")
 	c.Stdin = strings.NewReader(text)

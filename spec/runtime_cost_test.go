@@ -1,3 +1,5 @@
+//go:build measure
+
 package spec
 
 import (
@@ -13,11 +15,8 @@ import (
 
 // TestRuntimeCreateCost prints what the parts of a spec cost `runc create`,
 // which is on the way of every launch. It measures only when asked to:
-// SAFE_RUN_MEASURE=1 go test -run CreateCost -v ./spec
+// go test -tags measure -run CreateCost -v ./spec
 func TestRuntimeCreateCost(t *testing.T) {
-	if os.Getenv("SAFE_RUN_MEASURE") == "" {
-		t.Skip("set SAFE_RUN_MEASURE=1 to measure")
-	}
 	in := hostInput(t)
 	in.ID = testID(t)
 	in.Workload.Args = []string{"true"}

@@ -41,7 +41,7 @@ func TestRuntimeGrants(t *testing.T) {
 		{"capability", func(in *Input) {
 			in.Workload.CapAdd = []string{"SYS_ADMIN"}
 			in.Grants.Capabilities = []string{"CAP_SYS_ADMIN"}
-		}, `mount -t tmpfs none /tmp && echo mounted; unshare -U true`, "mounted\nunshare: unshare(0x10000000): Operation not permitted"},
+		}, `mount -t tmpfs none /tmp && echo mounted >&2; unshare -U true`, "mounted\nunshare: unshare(0x10000000): Operation not permitted"},
 		{"device", func(in *Input) {
 			in.Workload.Devices = []Device{{Host: "/dev/zero", Container: "/dev/nought"}}
 			in.Grants.Devices = []specs.LinuxDevice{{Path: "/dev/nought", Type: "c", Major: 1, Minor: 5}}
@@ -53,9 +53,7 @@ func TestRuntimeGrants(t *testing.T) {
 			in.ID = testID(t)
 			tc.change(&in)
 			if tc.name == "ipc" {
-				if err := unix.Access("/dev/mqueue", unix.F_OK); err != nil {
-					t.Skip("no /dev/mqueue here")
-				}
+				hostMqueue(t)
 			}
 			in.Workload.Args = []string{"sh", "-c", tc.script}
 			s, err := Build(in)
@@ -76,4 +74,18 @@ func TestRuntimeGrants(t *testing.T) {
 			}
 		})
 	}
+}
+
+// hostMqueue makes sure that the host has its message queues mounted, as
+// every system with systemd has.
+func hostMqueue(t *testing.T) {
+	t.Helper()
+	const dir = "/dev/mqueue"
+	if unix.Access(dir, unix.F_OK) == nil {
+		return
+	}
+	must(t, os.Mkdir(dir, 0o755))
+	t.Cleanup(func() { _ = os.Remove(dir) })
+	must(t, unix.Mount("mqueue", dir, "mqueue", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""))
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }

@@ -23,7 +23,7 @@ import (
 func runtimeBinary(t testing.TB) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("not root")
+		t.Fatal("needs root")
 	}
 	for _, p := range []string{"../build/engine/runc", "/usr/local/lib/safe-run/engine/runc"} {
 		if p, err := filepath.Abs(p); err == nil {
@@ -32,7 +32,7 @@ func runtimeBinary(t testing.TB) string {
 			}
 		}
 	}
-	t.Skip("no engine; run make engine")
+	t.Fatal("no engine; run make engine")
 	return ""
 }
 
@@ -61,7 +61,7 @@ func bundle(t testing.TB, in Input, programs ...string) string {
 	t.Helper()
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		t.Skip("no static busybox")
+		t.Fatal("no static busybox; run make deps")
 	}
 	dir := t.TempDir()
 	// The runtime, as the container's root, has to reach the bundle.
