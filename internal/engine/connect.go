@@ -138,7 +138,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // containerd's shims would run by that name: out of the engine's directory,
 // or else as found by the PATH of the containerd process.
 func (t Target) Runtime(name string) (string, error) {
-	if t.Engine != nil && name == "runc" {
+	if t.Engine != nil && name == "runc" && t.PID <= 1 {
 		return filepath.Join(t.Engine.bin, name), nil
 	}
 	path := defaultPath

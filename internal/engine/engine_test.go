@@ -47,10 +47,10 @@ func binDir(tb testing.TB) string {
 		tb.Fatal(err)
 	}
 	if m := missing(dir); m != "" {
-		tb.Skipf("%s has no %s: run make engine", dir, m)
+		tb.Fatalf("%s has no %s: run make engine", dir, m)
 	}
 	if os.Geteuid() != 0 {
-		tb.Skip("needs root")
+		tb.Fatal("needs root")
 	}
 	return dir
 }

@@ -36,8 +36,13 @@ func (e *Engine) Start(ctx context.Context) (started bool, err error) {
 
 func (e *Engine) start(ctx context.Context) (pid int, started bool, err error) {
 	if pid, err := probe(ctx, e.Address(), probeTimeout); err == nil {
-		e.trimLog()
-		return pid, false, nil
+		if !stranded(pid) {
+			e.trimLog()
+			return pid, false, nil
+		}
+		if _, err := e.Stop(ctx, false); err != nil {
+			return 0, false, fail.Wrap(fail.HostCannot, err, "the engine runs from a directory that is gone, and has to be started again")
+		}
 	}
 	if os.Geteuid() != 0 {
 		return 0, false, fail.New(fail.HostCannot, "only root can start containerd, this is uid %d", os.Geteuid()).
@@ -78,6 +83,17 @@ func (e *Engine) start(ctx context.Context) (pid int, started bool, err error) {
 		return 0, false, err
 	}
 	return pid, true, nil
+}
+
+// stranded says that the files an engine was started from are gone (a build
+// tree that was removed, say): it still answers, but finds no shim and no
+// runtime any more.
+func stranded(pid int) bool {
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return false
+	}
+	return missing(filepath.Dir(strings.TrimSuffix(exe, " (deleted)"))) != ""
 }
 
 // spawn starts containerd so that it belongs to nobody: its own session, no
