@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
@@ -26,12 +25,6 @@ import (
 // The attached clones exist until the runtime has made its own
 // (see dropSources).
 func (r *run) mountSources() error {
-	var userns *os.File
-	defer func() {
-		if userns != nil {
-			userns.Close()
-		}
-	}()
 	if err := r.makeDevices(); err != nil {
 		return err
 	}
@@ -54,11 +47,9 @@ func (r *run) mountSources() error {
 		default:
 			continue
 		}
-		if b := r.rec.Block; b.Size != 0 && userns == nil {
-			var err error
-			if userns, err = mount.GetUsernsFD(mapping(b.HostUID, b.Size), mapping(b.HostGID, b.Size)); err != nil {
-				return fail.Wrap(fail.HostCannot, err, "user namespace for idmapped mounts")
-			}
+		userns, err := r.userNS()
+		if err != nil {
+			return err
 		}
 		to := filepath.Join(r.entry.IO, mountName(i))
 		if err := attach(from, to, m, userns); err != nil {

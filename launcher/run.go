@@ -78,7 +78,8 @@ type run struct {
 
 	snapMounts []mount.Mount // valid once prepared is closed
 	snapErr    error
-	prepared   chan struct{} // nil until prepare was called
+	prepared   chan struct{}            // nil until prepare was called
+	userns     func() (*os.File, error) // see userNS; nil until the ids are known
 	imageDirs  []string
 }
 
@@ -151,6 +152,9 @@ func (r *run) launch(ctx context.Context) (err error) {
 	// everything is done that does not need it.
 	r.prepared = make(chan struct{})
 	go r.prepare(ctx)
+	r.userns = r.makeUserNS()
+	defer r.closeUserNS()
+	go func() { _, _ = r.userNS() }()
 	f, err := r.facts(ctx)
 	if err != nil {
 		return err
@@ -523,7 +527,11 @@ func (r *run) createTask(ctx context.Context) (err error) {
 		Terminal: r.Workload.TTY,
 		Options:  &anypb.Any{TypeUrl: opts.GetTypeUrl(), Value: opts.GetValue()},
 	}
-	for _, m := range r.snapMounts {
+	rootfs, err := r.mapLayers()
+	if err != nil {
+		return err
+	}
+	for _, m := range rootfs {
 		req.Rootfs = append(req.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}
 	resp, err := r.tasks.Create(ctx, req)
