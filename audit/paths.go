@@ -12,13 +12,7 @@ import (
 // masked: each masked path that exists is hidden, a file behind the null
 // device, a directory behind an empty read-only tmpfs.
 func (a *attestation) masked(t *mountTable) {
-	seen := map[string]bool{}
-	for _, m := range a.spec.Linux.MaskedPaths {
-		m = path.Clean(m)
-		if seen[m] {
-			continue
-		}
-		seen[m] = true
+	for _, m := range unique(a.spec.Linux.MaskedPaths) {
 		p, err := t.look(m)
 		if absent(err) {
 			continue
@@ -41,13 +35,7 @@ func (a *attestation) masked(t *mountTable) {
 
 // readonly: each read-only path that exists cannot be written through.
 func (a *attestation) readonly(t *mountTable) {
-	seen := map[string]bool{}
-	for _, m := range a.spec.Linux.ReadonlyPaths {
-		m = path.Clean(m)
-		if seen[m] {
-			continue
-		}
-		seen[m] = true
+	for _, m := range unique(a.spec.Linux.ReadonlyPaths) {
 		p, err := t.look(m)
 		if absent(err) {
 			continue
@@ -133,4 +121,15 @@ func (a *attestation) device(t *mountTable, name string, kind uint16, major, min
 	if p.at() && t.claims[p.entry.point] == 0 {
 		t.claims[p.entry.point]++
 	}
+}
+
+// unique gives each path once, in its shortest form.
+func unique(paths []string) []string {
+	out := make([]string, 0, len(paths))
+	for _, p := range paths {
+		if p = path.Clean(p); !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }

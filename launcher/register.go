@@ -1,0 +1,129 @@
+package launcher
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/safe-run/safe-run/internal/store"
+	"github.com/safe-run/safe-run/internal/volumes"
+	"github.com/safe-run/safe-run/spec"
+)
+
+// register gives the container its id, lock, record, name and ids.
+func (r *run) register() (err error) {
+	v := r.Reservation
+	if v == nil {
+		v = r.Reserve()
+	}
+	<-v.done
+	r.entry = v.entry
+	r.rec = store.Record{
+		ID: v.id, Block: v.block, Name: r.Workload.Name, Labels: r.labels(), Image: r.Image.Name, Digest: r.Image.Digest,
+		Keep: !r.Workload.Remove, Phase: store.PhaseCreating, Created: time.Now().UTC(),
+		Namespace: r.Namespace, Address: r.Address,
+	}
+	r.rec.Cgroup = cgroupPath(r.Workload.CgroupParent, r.rec.ID)
+	if v.err != nil {
+		return v.err
+	}
+	if r.Grants.HostUserNS {
+		if err := r.IDs.Release(v.block, v.id); err != nil {
+			return err
+		}
+		r.rec.Block = spec.IDBlock{}
+	}
+	// The record is there before the name, the ids and the volumes it speaks
+	// of, so that whoever cleans up after a crash knows them.
+	r.completeVolumes()
+	if err := r.Store.Save(r.rec); err != nil {
+		return err
+	}
+	if r.rec.Name != "" {
+		holder, err := r.entry.TakeName(r.rec.Name)
+		if err != nil {
+			if holder == "" || !r.freeName(holder) {
+				return err
+			}
+			if _, err = r.entry.TakeName(r.rec.Name); err != nil {
+				return err
+			}
+		}
+	}
+	if err := fault("name"); err != nil {
+		return err
+	}
+	return nil
+}
+
+// labels are the image's and those of the command line, which win. They stay
+// in safe-run's own record: containerd acts on some labels (CVE-2026-53488).
+func (r *run) labels() map[string]string {
+	all := maps.Clone(r.Image.Labels)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, r.Workload.Labels)
+	return all
+}
+
+// freeName buries a dead launcher's container so that its name can be used.
+func (r *run) freeName(id string) bool {
+	if r.Store.Supervised(id) {
+		return false
+	}
+	rec, err := r.Store.Load(id)
+	if err == nil && rec.Keep && rec.Phase != store.PhaseCreating {
+		return false
+	}
+	e := r.Store.Capture(id)
+	return e != nil && r.bury(context.Background(), e, rec) == nil
+}
+
+// completeVolumes completes the mounts: the image's volumes become anonymous
+// ones. None of them exists yet.
+func (r *run) completeVolumes() {
+	for i := range r.Workload.Mounts {
+		m := &r.Workload.Mounts[i]
+		if m.Type == spec.MountVolume && m.Source == "" {
+			m.Source = volumes.Anonymous()
+			r.rec.Anonymous = append(r.rec.Anonymous, m.Source)
+		}
+	}
+	for _, v := range r.Image.Volumes {
+		if r.mountAt(v) {
+			continue
+		}
+		m := spec.Mount{Origin: "image VOLUME", Type: spec.MountVolume, Source: volumes.Anonymous(), Target: v}
+		r.Workload.Mounts = append(r.Workload.Mounts, m)
+		r.rec.Anonymous = append(r.rec.Anonymous, m.Source)
+	}
+}
+
+func (r *run) mountAt(target string) bool {
+	for _, m := range r.Workload.Mounts {
+		if m.Target == target {
+			return true
+		}
+	}
+	return false
+}
+
+// askedPaths are the paths inside the image that this launch depends on.
+func (r *run) askedPaths() []string {
+	var ask []string
+	if wd := r.workdir(); wd != "" && wd != "/" {
+		ask = append(ask, wd)
+	}
+	for _, m := range r.Workload.Mounts {
+		ask = append(ask, m.Target)
+	}
+	return append(ask, "/var/tmp")
+}
+
+func (r *run) workdir() string {
+	if r.Workload.Workdir != "" {
+		return r.Workload.Workdir
+	}
+	return r.Image.Workdir
+}

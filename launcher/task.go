@@ -1,0 +1,112 @@
+package launcher
+
+import (
+	"context"
+
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types"
+	runcoptions "github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/typeurl/v2"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/store"
+)
+
+// createContainer writes containerd's record. The image's labels stay out of it.
+func (r *run) createContainer(ctx context.Context) error {
+	specAny, err := typeurl.MarshalAny(r.spec)
+	if err != nil {
+		return fail.Wrap(fail.Internal, err, "encoding the spec")
+	}
+	opts, err := typeurl.MarshalAny(&runcoptions.Options{Root: r.RuncRoot})
+	if err != nil {
+		return fail.Wrap(fail.Internal, err, "encoding runtime options")
+	}
+	_, err = r.containers.Create(ctx, containers.Container{
+		ID: r.rec.ID, Image: r.Image.Name, SnapshotKey: r.rec.ID, Snapshotter: snapshotter,
+		Labels:  map[string]string{labelPrefix + "digest": r.Image.Digest},
+		Runtime: containers.RuntimeInfo{Name: runtimeName, Options: opts},
+		Spec:    specAny,
+	})
+	if err != nil {
+		return engineError(err, "creating the container")
+	}
+	return fault("container")
+}
+
+// createTask has the runtime set the container up, compares what the kernel
+// enforces with the spec, and starts the user's program.
+func (r *run) createTask(ctx context.Context) (err error) {
+	uid, gid := r.ioOwner()
+	opts, err := typeurl.MarshalAny(&runcoptions.Options{IoUid: uid, IoGid: gid, Root: r.RuncRoot})
+	if err != nil {
+		return fail.Wrap(fail.Internal, err, "encoding task options")
+	}
+	req := &tasksapi.CreateTaskRequest{
+		ContainerID: r.rec.ID, Stdin: r.io.in, Stdout: r.io.out, Stderr: r.io.err,
+		Terminal: r.Workload.TTY,
+		Options:  &anypb.Any{TypeUrl: opts.GetTypeUrl(), Value: opts.GetValue()},
+	}
+	rootfs, err := r.mapLayers()
+	if err != nil {
+		return err
+	}
+	for _, m := range rootfs {
+		req.Rootfs = append(req.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
+	}
+	resp, err := r.tasks.Create(ctx, req)
+	if err != nil {
+		return r.explain(engineError(err, "creating the container"))
+	}
+	r.pid = resp.Pid
+	if err := fault("task"); err != nil {
+		return err
+	}
+	if r.Attest != nil {
+		if err := r.Attest(int(r.pid), r.spec, r.mapped(), false); err != nil {
+			return err
+		}
+	}
+	if err := dropSources(r.entry.IO); err != nil {
+		return err
+	}
+	if err := fault("attest"); err != nil {
+		return err
+	}
+	if r.Workload.TTY {
+		r.tty = newTerminal(r.Launcher, r.rec.ID, r.Streams)
+		r.tty.resize(ctx)
+		if err := r.tty.raw(); err != nil {
+			return err
+		}
+	}
+	// Not before the terminal is raw: until then ctrl-d would be an end of input.
+	if err := r.io.start(r.Streams, r.DetachKeys, func() { r.closeStdin(context.WithoutCancel(ctx), r.rec.ID) }); err != nil {
+		return err
+	}
+	if r.rec.Keep {
+		r.rec.Phase = store.PhaseRunning
+		if err := r.Store.Save(r.rec); err != nil {
+			return err
+		}
+	}
+	if err := fault("wait"); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if _, err := r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: r.rec.ID}); err != nil {
+		return r.explain(engineError(err, "starting the container"))
+	}
+	return fault("start")
+}
+
+// ioOwner is the host id that must own the shim's pipes, so that the
+// container's user can open /dev/stdout again.
+func (r *run) ioOwner() (uid, gid uint32) {
+	u := r.spec.Process.User
+	return r.rec.Block.HostUID + u.UID, r.rec.Block.HostGID + u.GID
+}
