@@ -22,7 +22,7 @@ ENGINE := build/engine
 # Left out: Kubernetes' interface, and snapshotters that are not used here.
 CONTAINERD_TAGS := no_cri no_btrfs no_zfs no_devmapper no_aufs
 
-.PHONY: help build build-faults engine deps images probe demo test bench lint install clean FORCE
+.PHONY: help build build-faults engine deps images probe demo test test-vm bench lint install clean FORCE
 
 help: ## this text
 	@echo "safe-run: docker run, least privilege by default"; echo
@@ -101,6 +101,9 @@ demo: deps build engine images ## a hardened container, and the refusals, on thi
 test: deps build build-faults engine images ## unit tests, fuzz seeds, and everything against a real containerd (root)
 	@[[ $$(id -u) = 0 ]] || { echo "make test needs root: it runs containers" >&2; exit 1; }
 	@$(GO) test -timeout 20m ./...
+
+test-vm: build engine images ## safe-run inside a Debian with systemd, cgroup v2 and AppArmor, in qemu (root)
+	@tests/vm/test.sh
 
 BENCH_RUNS ?= 20
 bench: deps build engine images ## the table of the README, measured on this machine (root)

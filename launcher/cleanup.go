@@ -43,7 +43,7 @@ func (l *Launcher) remove(ctx context.Context, e *store.Entry, rec store.Record)
 		err = errors.Join(err, fault("container-deleted"))
 	}
 	wg.Wait()
-	if err == nil && cgroupExists(rec.Cgroup) {
+	if err == nil {
 		err = removeCgroups(rec.Cgroup)
 	}
 	if err == nil {

@@ -78,9 +78,13 @@ func findSystem(names ...string) (string, error) {
 
 // initPath finds the static init for --init: the engine's own, or a package's.
 func initPath(s *session) string {
+	bin, _ := engine.Locate() // it need not be the one that runs
 	if e := s.target.Engine; e != nil {
+		bin = e.Bin()
+	}
+	if bin != "" {
 		for _, n := range []string{"tini", "catatonit"} {
-			p := filepath.Join(e.Bin(), n)
+			p := filepath.Join(bin, n)
 			if _, err := os.Stat(p); err == nil {
 				return p
 			}

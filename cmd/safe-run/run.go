@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/moby/term"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -82,7 +83,9 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed) (int,
 	}
 	features := host.Probe()
 	stateRoot, stateRun := place()
-	set, err := source.Gather(w.Mounts, w.Devices, policy.KnownPaths(stateRoot, stateRun))
+	known := policy.KnownPaths(stateRoot, stateRun)
+	known.Own = filepath.Join(stateRun, "io")
+	set, err := source.Gather(w.Mounts, w.Devices, known)
 	if err != nil {
 		return 0, err
 	}

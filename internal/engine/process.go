@@ -97,11 +97,9 @@ func stranded(pid int) bool {
 }
 
 // spawn starts containerd so that it belongs to nobody: its own session, no
-// terminal, no environment, no open files of the launcher's. It stays in the
-// launcher's cgroup: which other cgroup is right is known to a service manager
-// alone. Where the engine must outlive a login session or a unit, it is
-// started as a unit of its own ("safe-run engine start"), before anything else
-// needs it.
+// terminal, no environment, no open files of the launcher's. Which cgroup is
+// right is known to a service manager alone: systemd is asked for a scope,
+// without one it stays in the launcher's.
 func (e *Engine) spawn() (exited <-chan error, err error) {
 	if err := e.writeConfig(); err != nil {
 		return nil, err
@@ -117,7 +115,8 @@ func (e *Engine) spawn() (exited <-chan error, err error) {
 		return nil, fmt.Errorf("marking open files close-on-exec: %w", err)
 	}
 	exe := filepath.Join(e.bin, "containerd")
-	cmd := exec.Command(exe, "--config", e.configPath())
+	args := append(scope(scopePrograms, "/run/systemd/system"), exe, "--config", e.configPath())
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + e.bin + ":/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR=" + e.Temp()}
 	cmd.Stdout, cmd.Stderr = log, log
@@ -141,12 +140,33 @@ func (e *Engine) spawn() (exited <-chan error, err error) {
 	return ch, nil
 }
 
+// scopePrograms are the places systemd-run is looked for in; PATH is the
+// caller's.
+var scopePrograms = []string{"/usr/bin/systemd-run", "/bin/systemd-run"}
+
+// scope gives the words before a command line that make systemd run it in a
+// cgroup of its own, nil if systemd does not manage this host. In the cgroup
+// of a unit or a login session the engine, and with it the shims of
+// everybody's containers, would be killed when that ends. The words make
+// systemd-run execute the command in its place, as the same process.
+func scope(programs []string, booted string) []string {
+	if st, err := os.Lstat(booted); err != nil || !st.IsDir() { // sd_booted(3)
+		return nil
+	}
+	for _, p := range programs {
+		if _, err := os.Stat(p); err == nil {
+			return []string{p, "--scope", "--quiet", "--collect", "--slice=system.slice", "--property=TasksMax=infinity", "--description=containerd of safe-run", "--"}
+		}
+	}
+	return nil
+}
+
 // heeding starts a program with no signal ignored. What nohup(1) or a shell's
 // background job made this process ignore, every container would: an ignored
 // signal stays ignored in all descendants, a caught one does not.
 func heeding(start func() error) error {
 	caught := make(chan os.Signal, 1)
-	for _, s := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPIPE, unix.SIGUSR1, unix.SIGUSR2} {
+	for _, s := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPIPE, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU} {
 		if signal.Ignored(s) {
 			signal.Notify(caught, s)
 		}
@@ -310,6 +330,9 @@ func (e *Engine) is(pid int) bool {
 		return false
 	}
 	args := strings.Split(string(bytes.TrimSuffix(cmdline, []byte{0})), "\x00")
+	if filepath.Base(args[0]) == "systemd-run" { // which is about to become it
+		args = args[max(0, len(args)-3):]
+	}
 	if len(args) != 3 || filepath.Base(args[0]) != "containerd" || args[1] != "--config" || args[2] != e.configPath() {
 		return false
 	}
@@ -320,7 +343,7 @@ func (e *Engine) is(pid int) bool {
 	// A zombie has no executable. After an upgrade the old file is gone, which
 	// the kernel says in the name.
 	exe, err := os.Readlink(dir + "/exe")
-	return err == nil && strings.TrimSuffix(filepath.Base(exe), " (deleted)") == "containerd"
+	return err == nil && slices.Contains([]string{"containerd", "systemd-run"}, strings.TrimSuffix(filepath.Base(exe), " (deleted)"))
 }
 
 // lock is held by whoever starts or stops the engine.

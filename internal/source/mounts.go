@@ -31,15 +31,17 @@ type overlay struct {
 	upper      []string // upperdir and workdir
 }
 
-func readMounts() (*mountTable, error) {
+// readMounts reads the mounts this process sees. Those below own are left out
+// as other names of things: see KnownPaths.Own.
+func readMounts(own string) (*mountTable, error) {
 	all, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the mount table: %w", err)
 	}
-	return newMountTable(all), nil
+	return newMountTable(all, own), nil
 }
 
-func newMountTable(all []*mountinfo.Info) *mountTable {
+func newMountTable(all []*mountinfo.Info, own string) *mountTable {
 	t := &mountTable{
 		all:   all,
 		byID:  make(map[int]*mountinfo.Info, len(all)),
@@ -47,6 +49,9 @@ func newMountTable(all []*mountinfo.Info) *mountTable {
 	}
 	for _, m := range all {
 		t.byID[m.ID] = m
+		if _, ours := under(m.Mountpoint, own); ours && own != "" {
+			continue
+		}
 		dev := device{m.Major, m.Minor}
 		t.byDev[dev] = append(t.byDev[dev], m)
 		// The root's own layers have paths of another time or namespace.

@@ -29,6 +29,10 @@ const patience = 3 * time.Second
 type KnownPaths struct {
 	Sensitive []string
 	Sockets   []string // control sockets
+	// Own is the directory in which launches attach their sources while they
+	// create a container: that another launch uses a source at this moment
+	// says nothing about it. "" is none.
+	Own string
 }
 
 // Held is an open source: the facts, and the descriptor that keeps them true.
@@ -251,7 +255,7 @@ func (h *host) facts(fd int, s *spec.Source) error {
 	}
 
 	if h.mounts == nil && h.mountsErr == nil {
-		h.mounts, h.mountsErr = readMounts()
+		h.mounts, h.mountsErr = readMounts(h.known.Own)
 	}
 	if h.mountsErr != nil {
 		return h.mountsErr

@@ -333,3 +333,52 @@ func TestForkBomb(t *testing.T) {
 		t.Errorf("100 processes under a limit of 30: %s", r)
 	}
 }
+
+// TestCommandErrors: why a command cannot run, as exit code and as a hint.
+func TestCommandErrors(t *testing.T) {
+	dir := tempDir(t)
+	script := writeFile(t, filepath.Join(dir, "script"), "#!/bin/sh\necho ran\n", 0o755)
+	before := take(t)
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		text string // in stderr
+	}{
+		{"a mount without exec", []string{"-v", dir + ":/p", "busybox", "/p/script"}, 126, "let the mount say exec"},
+		{"a mount with exec", []string{"-v", dir + ":/p:ro,exec", "busybox", "/p/script"}, 0, ""},
+		{"nothing in a mount", []string{"-v", dir + ":/p", "busybox", "/p/nosuch"}, 127, "no such file"},
+		{"the root", []string{"busybox", "/"}, 126, "is a directory"},
+		{"a file as working directory", []string{"-w", "/etc/passwd", "busybox", "true"}, 125, "is not a directory"},
+		{"a file on a directory", []string{"-v", script + ":/etc", "busybox", "true"}, 125, "is not a directory"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := run(append([]string{"--rm"}, c.args...)...)
+			if r.code != c.code || !strings.Contains(r.stderr, c.text) || (r.stdout == "ran\n") != (c.code == 0) {
+				t.Errorf("wanted exit %d and %q, got %s", c.code, c.text, r)
+			}
+		})
+	}
+	same(t, before, take(t))
+}
+
+// TestSlowReader: what the container wrote waits for a reader that comes long
+// after its end.
+func TestSlowReader(t *testing.T) {
+	before := take(t)
+	r := call(request{bin: "/bin/bash", args: []string{"-c", here.bin + " --rm busybox sh -c 'head -c 150000 /dev/zero' | { sleep 12; wc -c; }; exit ${PIPESTATUS[0]}"}})
+	if r.code != 0 || strings.TrimSpace(r.stdout) != "150000" {
+		t.Errorf("150000 bytes to a reader that sleeps: %s", r)
+	}
+	same(t, before, take(t))
+}
+
+// TestFullOutput: output that could not be written is an error.
+func TestFullOutput(t *testing.T) {
+	before := take(t)
+	r := call(request{bin: "/bin/bash", args: []string{"-c", here.bin + " --rm busybox echo x > /dev/full"}})
+	if r.code != 1 || !strings.Contains(r.stderr, "no space left") {
+		t.Errorf("stdout is a full device: %s", r)
+	}
+	same(t, before, take(t))
+}

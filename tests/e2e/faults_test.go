@@ -1,12 +1,16 @@
 package e2e
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/safe-run/safe-run/tests/imagekit"
 )
 
 // TestFaults: after an error, or a SIGKILL, right behind any step of a
@@ -139,4 +143,54 @@ func TestInterrupted(t *testing.T) {
 		t.Error(r)
 	}
 	settle(t, before)
+}
+
+// TestKilledFill: a volume whose first user was killed while filling it is
+// filled anew for the next ones, all of it.
+func TestKilledFill(t *testing.T) {
+	const n, name = 10000, "e2e-filled"
+	img, err := imagekit.Files("/bin/busybox", n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img.Name = "e2e-files:latest"
+	if r := load(t, img, imagekit.WriteOCI); r.code != 0 {
+		t.Fatal(r)
+	}
+	// Unpacks the image, so that the launch to be killed begins with the fill.
+	if r := run("--rm", "e2e-files", "true"); r.code != 0 {
+		t.Fatal(r)
+	}
+	volume := filepath.Join(here.root, "volumes", name)
+	before := take(t)
+	t.Cleanup(func() { os.RemoveAll(volume); settle(t, before) })
+
+	cmd := exec.Command(here.bin, "--rm", "-v", name+":/files", "e2e-files", "true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	filled := func() int {
+		made, _ := filepath.Glob(filepath.Join(volume, "_data*", "*", "*"))
+		return len(made)
+	}
+	for deadline := time.Now().Add(10 * time.Second); filled() == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if made := filled(); made == 0 || made >= n {
+		t.Fatalf("%d of %d files were there at the kill: it met no fill", made, n)
+	}
+
+	answers := make(chan answer, 3)
+	for range cap(answers) {
+		go func() {
+			answers <- run("--rm", "-v", name+":/files", "e2e-files", "sh", "-c", "find /files -type f | wc -l; find /files -type f -exec cat {} + | wc -l")
+		}()
+	}
+	for range cap(answers) {
+		if r := <-answers; r.code != 0 || r.stdout != fmt.Sprintf("%d\n%d\n", n, n) {
+			t.Errorf("wanted %d files of one line, got %s", n, r)
+		}
+	}
 }

@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestPosture: what the kernel says of a plain container.
@@ -245,4 +248,103 @@ func TestCapabilities(t *testing.T) {
 	if r := sh("chown 5:5 /tmp"); r.code == 0 {
 		t.Errorf("chown without it: %s", r)
 	}
+}
+
+// TestManyAtOnce: launches at the same moment get ids of their own.
+func TestManyAtOnce(t *testing.T) {
+	const launches = 32
+	before := take(t)
+	shared := t.TempDir() // one launch's use of it must not look like the host's to another
+	// All containers read the same pipe and end when it does.
+	gate, open, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gate.Close()
+	defer open.Close()
+	var all []*started
+	for range launches {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &started{
+			Cmd: exec.Command(here.bin, "--rm", "-i", "-m", "32m", "-v", shared+":/shared", "busybox", "sh", "-c", "cat /proc/self/uid_map /proc/self/gid_map; echo ready; cat"),
+			out: r,
+		}
+		s.Stdin, s.Stdout, s.Stderr = gate, w, os.Stderr
+		if err := s.Start(); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		t.Cleanup(func() { r.Close(); _ = s.Process.Kill() })
+		all = append(all, s)
+	}
+	var uids, gids []ids
+	for _, s := range all {
+		s.until(t, "ready")
+		maps := lines(s.seen.String())
+		uids, gids = append(uids, idRange(t, maps[0])), append(gids, idRange(t, maps[1]))
+	}
+	open.Close()
+	for _, s := range all {
+		if code := s.code(t); code != 0 {
+			t.Errorf("a launch beside others: exit %d", code)
+		}
+	}
+	for _, ranges := range [][]ids{uids, gids} {
+		for i, a := range ranges {
+			for _, b := range ranges[:i] {
+				if a.first < b.first+b.size && b.first < a.first+a.size {
+					t.Errorf("ranges overlap: %v and %v", a, b)
+				}
+			}
+		}
+	}
+	settle(t, before)
+}
+
+// helper builds testdata/helper and gives the directory it lies in.
+func helper(t *testing.T) (dir string) {
+	t.Helper()
+	dir = tempDir(t)
+	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "helper"), "./testdata/helper")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building the helper: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// TestFileCapabilities: CAP_SETFCAP gives no file of the host a capability.
+func TestFileCapabilities(t *testing.T) {
+	bin, dir := helper(t), tempDir(t)
+	file := writeFile(t, filepath.Join(dir, "file"), "", 0o755)
+	const denied = "setxattr: operation not permitted\nlsetxattr: operation not permitted\nfsetxattr: operation not permitted\n"
+	const allowed = "setxattr: <nil>\nlsetxattr: <nil>\nfsetxattr: <nil>\n"
+	before := take(t)
+	for _, c := range []struct {
+		name  string
+		flags []string
+		path  string
+		want  string
+	}{
+		{"in a bind", []string{"--cap-add", "SETFCAP", "-v", dir + ":/src"}, "/src/file", denied},
+		{"in a bind with exec", []string{"--cap-add", "SETFCAP", "-v", dir + ":/src:exec"}, "/src/file", denied},
+		{"of a file", []string{"--cap-add", "SETFCAP", "-v", file + ":/src/file"}, "/src/file", denied},
+		{"beside a bind", []string{"--cap-add", "SETFCAP", "-v", dir + ":/src"}, "/tmp/file", denied},
+		{"with no bind to write to", []string{"--cap-add", "SETFCAP"}, "/tmp/file", allowed},
+		{"without the capability", nil, "/tmp/file", denied},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := sh(": >>"+c.path+"; exec /helper/helper setxattr security.capability "+c.path, append(c.flags, "-v", bin+":/helper:ro,exec")...)
+			if r.code != 0 || r.stdout != c.want {
+				t.Errorf("wanted %q, got %s", c.want, r)
+			}
+			if n, err := unix.Getxattr(file, "security.capability", nil); err == nil {
+				t.Errorf("the host's file has capabilities, %d bytes", n)
+			}
+		})
+	}
+	same(t, before, take(t))
 }

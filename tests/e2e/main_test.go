@@ -32,7 +32,7 @@ type ground struct {
 	socket string // containerd's
 }
 
-// here is set by TestMain and only read by the tests.
+// here is set by TestMain and only read by the tests, but for elsewhere.
 var here ground
 
 func TestMain(m *testing.M) {

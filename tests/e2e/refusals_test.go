@@ -218,3 +218,34 @@ func TestDryRun(t *testing.T) {
 	}
 	same(t, before, take(t))
 }
+
+// TestDryRunOfAbsentImage: a dry run fetches nothing, whatever --pull says.
+func TestDryRunOfAbsentImage(t *testing.T) {
+	before := take(t)
+	for _, flags := range [][]string{{"--dry-run"}, {"--dry-run=summary"}, {"--dry-run", "--pull", "missing"}, {"--dry-run", "--pull", "always"}} {
+		// Nobody listens there: an attempt would be one at that address.
+		r := run(append(flags, "127.0.0.1:1/absent:1", "true")...)
+		if r.code != 125 || r.stdout != "" || !strings.Contains(r.stderr, "no such image") ||
+			strings.Contains(r.stderr, "Unable to find image") || strings.Contains(r.stderr, "refused") {
+			t.Errorf("%v: %s", flags, r)
+		}
+	}
+	for _, flags := range [][]string{{}, {"--name", "e2e-dry", "-v", "/data", "-v", "e2e-dry-volume:/v", "--init"}} {
+		if r := run(append(append([]string{"--rm", "--dry-run"}, flags...), "busybox", "true")...); r.code != 0 || r.stdout == "" {
+			t.Errorf("%v: a dry run: %s", flags, r)
+		}
+	}
+	same(t, before, take(t))
+}
+
+// TestUnbuiltVerbs: docker's other verbs are not taken for images.
+func TestUnbuiltVerbs(t *testing.T) {
+	before := take(t)
+	for _, verb := range []string{"stop", "kill", "exec", "logs", "inspect", "wait", "start", "restart", "port", "export"} {
+		r := run(verb, "x")
+		if r.code != 125 || r.stdout != "" || strings.Contains(r.stderr, "Unable to find image") || !strings.Contains(r.stderr, "not built yet") {
+			t.Errorf("safe-run %s x: %s", verb, r)
+		}
+	}
+	same(t, before, take(t))
+}

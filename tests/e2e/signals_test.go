@@ -205,3 +205,18 @@ func TestTerminal(t *testing.T) {
 		}
 	})
 }
+
+// TestDetachRemoves: --rm holds for a container that was left to itself.
+func TestDetachRemoves(t *testing.T) {
+	before := take(t)
+	s, tty := onTerminal(t, "--rm", "--name", "e2e-left", "--detach-keys", "ctrl-a,x", "-it", "-v", "/data", "busybox", "sh", "-c", "echo ready; sleep 2")
+	s.until(t, "ready")
+	_, _ = tty.Write([]byte{1, 'x'})
+	if code := s.code(t); code != 0 {
+		t.Errorf("exit %d after detaching, wanted 0", code)
+	}
+	if r := run("ps"); !strings.Contains(r.stdout, "e2e-left") {
+		t.Errorf("the container does not run on: %s", r)
+	}
+	settle(t, before) // its ids and its lock among them
+}

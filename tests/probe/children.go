@@ -45,6 +45,9 @@ func runChild(name string) {
 	if !ok {
 		os.Exit(2)
 	}
+	// A killed thread takes its share of GOMAXPROCS with it: on a machine with
+	// one CPU nothing would be left to see that.
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	err := onThread(f)
 	var e syscall.Errno
 	switch {
