@@ -109,7 +109,7 @@ func TestInside(t *testing.T) {
 		{"workdir", []string{"-w", "/usr/bin"}, "pwd", "/usr/bin\n"},
 		{"hostname", []string{"--hostname", "box"}, "hostname; cat /etc/hostname; echo $HOSTNAME", "box\nbox\nbox\n"},
 		{"hostname is the id", nil, "hostname", "[0-9a-f]{12}\n"},
-		{"hosts", []string{"--add-host", "db:192.0.2.7"}, "grep -E 'localhost|db' /etc/hosts", "(?s)127.0.0.1\\s+localhost.*192.0.2.7\\s+db\n"},
+		{"hosts", []string{"--add-host", "store:192.0.2.7"}, "grep -E 'localhost|store' /etc/hosts", "(?s)127.0.0.1\\s+localhost.*192.0.2.7\\s+store\n"},
 		{"ulimit", []string{"--ulimit", "nofile=100:200", "--ulimit", "fsize=4096"}, "ulimit -Sn; ulimit -Hn; ulimit -f", "100\n200\n8\n"},
 		{"no core dumps", nil, "ulimit -c", "0\n"},
 		{"tmpfs", []string{"--tmpfs", "/scratch:size=2m,mode=700"}, "df -k /scratch | tail -n1 | tr -s ' ' | cut -d' ' -f2; stat -c %a /scratch", "2048\n700\n"},
