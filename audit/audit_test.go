@@ -33,16 +33,16 @@ func must(tb testing.TB, err error) {
 func tools(tb testing.TB) (runc, busybox string) {
 	tb.Helper()
 	if os.Geteuid() != 0 {
-		tb.Skip("not root")
+		tb.Fatal("needs root")
 	}
 	runc, err := filepath.Abs("../build/engine/runc")
 	must(tb, err)
 	if _, err := os.Stat(runc); err != nil {
-		tb.Skip("no engine: run make engine")
+		tb.Fatal("no engine: run make engine")
 	}
 	busybox, err = exec.LookPath("busybox")
 	if err != nil {
-		tb.Skip("no static busybox")
+		tb.Fatal("no static busybox; run make deps")
 	}
 	return runc, busybox
 }

@@ -44,7 +44,8 @@ func killCgroups(path string) error {
 
 // cgroupDirs are the directories of a cgroup that exist, in all hierarchies.
 func cgroupDirs(path string) (dirs []string, err error) {
-	if path == "" || path == "/" {
+	// The path comes from a record on disk, and what is in it is killed.
+	if !strings.HasPrefix(path, "/safe-run/") || filepath.Clean(path) != path {
 		return nil, nil
 	}
 	entries, err := os.ReadDir(cgroupfs)

@@ -97,8 +97,8 @@ func stranded(pid int) bool {
 }
 
 // spawn starts containerd so that it belongs to nobody: its own session, no
-// terminal, no environment, no open files of the launcher's. Which cgroup is
-// right is known to a service manager alone: systemd is asked for a scope,
+// terminal, nothing of the launcher's environment or open files. Which cgroup
+// is right is known to a service manager alone: systemd is asked for a scope,
 // without one it stays in the launcher's.
 func (e *Engine) spawn() (exited <-chan error, err error) {
 	if err := e.writeConfig(); err != nil {
