@@ -22,7 +22,7 @@ ENGINE := build/engine
 # Left out: Kubernetes' interface, and snapshotters that are not used here.
 CONTAINERD_TAGS := no_cri no_btrfs no_zfs no_devmapper no_aufs
 
-.PHONY: help build build-faults engine deps images probe demo test test-vm bench lint install clean FORCE
+.PHONY: help build build-faults engine deps images servers probe demo test test-vm bench lint install clean FORCE
 
 help: ## this text
 	@echo "safe-run: docker run, least privilege by default"; echo
@@ -58,7 +58,9 @@ $(ENGINE)/.built: engine/go.mod engine/go.sum | deps
 # The file or program each Debian package is wanted for.
 DEPS := gcc=/usr/bin/gcc libc6-dev=/usr/include/stdlib.h pkg-config=/usr/bin/pkg-config \
 	libseccomp-dev=/usr/include/seccomp.h busybox-static=/bin/busybox tini=/usr/bin/tini-static \
-	ca-certificates=/etc/ssl/certs/ca-certificates.crt bsdutils=/usr/bin/script apparmor=/sbin/apparmor_parser
+	ca-certificates=/etc/ssl/certs/ca-certificates.crt bsdutils=/usr/bin/script apparmor=/sbin/apparmor_parser \
+	iproute2=/bin/ip nftables=/usr/sbin/nft iptables=/usr/sbin/iptables curl=/usr/bin/curl \
+	wrk=/usr/bin/wrk redis-tools=/usr/bin/redis-benchmark
 
 deps: ## install what is missing of the Debian packages needed
 	@command -v $(GO) >/dev/null || { \
@@ -95,18 +97,32 @@ build/images/probe.tar: build/mkimage probe
 	@mkdir -p $(@D)
 	@build/mkimage -o $@ -name safe-run-probe:latest probe build/probe build/probe32
 
+servers: build/images/nginx.tar build/images/redis.tar ## build/images: nginx and redis out of this Debian's packages
+
+# Downloaded once; `make clean` and this again to have newer packages.
+build/images/nginx.tar build/images/redis.tar: $(wildcard tests/imagekit/*.go) | deps build/mkimage
+	@mkdir -p $(@D)
+	@build/mkimage -o $@ $(basename $(@F)) -debs build/debs
+
 demo: deps build engine images ## a hardened container, and the refusals, on this machine (root)
 	@tests/demo.sh
 
-test: deps build build-faults engine images ## unit tests, fuzz seeds, and everything against a real containerd (root)
+test: deps build build-faults engine images servers ## unit tests, fuzz seeds, and everything against a real containerd (root)
 	@[[ $$(id -u) = 0 ]] || { echo "make test needs root: it runs containers" >&2; exit 1; }
 	@$(GO) test -timeout 20m ./...
 
 test-vm: build engine images ## safe-run inside a Debian with systemd, cgroup v2 and AppArmor, in qemu (root)
 	@tests/vm/test.sh
 
+# docker to compare with, unpacked and not installed. Where the packages cannot be had, the tables say what is missing.
+build/docker:
+	@mkdir -p $@/partial
+	@command -v dockerd >/dev/null || { apt-get -qq -y --no-install-recommends --download-only -o Dir::Cache::archives=$$PWD/$@ \
+		-o APT::Sandbox::User=root install docker.io $$(apt-cache --names-only search '^docker-cli$$' | cut -d' ' -f1) \
+		&& for d in $@/*.deb; do dpkg-deb -x $$d $@; done; } >&2 || true
+
 BENCH_RUNS ?= 20
-bench: deps build engine images ## the table of the README, measured on this machine (root)
+bench: deps build engine images servers build/docker ## the table of the README, measured on this machine (root)
 	@$(GO) run ./tests/bench -runs $(BENCH_RUNS)
 
 lint: ## go vet, staticcheck, gofumpt

@@ -277,6 +277,9 @@ func (a *attestation) specMounts(t *mountTable) []tree {
 		switch {
 		case f.bind:
 			a.source(what, m, p)
+			if path.Clean(m.Destination) == "/sys" {
+				a.sysfs(what, p)
+			}
 			if f.rec {
 				trees = append(trees, tree{point: p.entry.point, flags: flags{want: f.sub, private: f.private, share: f.share}})
 			}
@@ -329,6 +332,23 @@ func (a *attestation) source(what string, m specs.Mount, p *place) {
 	}
 	object := func(s *unix.Statx_t) string { return fmt.Sprintf("%d:%d inode %d", s.Dev_major, s.Dev_minor, s.Ino) }
 	a.equal(what+" source", object(&st), object(&p.stat))
+}
+
+// sysfs: a bound one is a sysfs, and with a joined network namespace not the
+// one that shows the host's devices.
+func (a *attestation) sysfs(what string, p *place) {
+	a.equal(what, "sysfs", p.entry.fs)
+	if !slices.ContainsFunc(a.spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace && n.Path != "" }) {
+		return
+	}
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, "/sys", unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st); err != nil {
+		a.differ(what, "not the host's", "that one cannot be looked at: "+err.Error())
+		return
+	}
+	if st.Dev_major == p.stat.Dev_major && st.Dev_minor == p.stat.Dev_minor {
+		a.differ(what, "not the host's", "the host's")
+	}
 }
 
 // tmpfs compares the bounds of a tmpfs.

@@ -211,8 +211,8 @@ func (a *attestation) private(kind specs.LinuxNamespaceType) bool {
 	return slices.ContainsFunc(a.spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
 }
 
-// namespaces: each one the spec asks for is not the one this process is in,
-// and is the very one of the path, where the spec has one.
+// namespaces: each one the spec asks for is not the host's, in which this
+// process is, and is the very one of the path, where the spec has one.
 func (a *attestation) namespaces() error {
 	for _, n := range a.spec.Linux.Namespaces {
 		i := slices.IndexFunc(nsFiles, func(f struct {
@@ -231,14 +231,17 @@ func (a *attestation) namespaces() error {
 		if err != nil {
 			return err
 		}
-		own, err := readlink(unix.AT_FDCWD, "/proc/self/"+file)
+		// Of this thread: the first one of the process, which self is, may have
+		// been left in a container's network namespace by whoever wired it.
+		own, err := readlink(unix.AT_FDCWD, "/proc/thread-self/"+file)
 		if err != nil {
 			return fmt.Errorf("own namespace: %w", withoutErrno(err))
 		}
+		if got == own {
+			a.differ(file, "not the host's", got)
+			continue
+		}
 		if n.Path == "" {
-			if got == own {
-				a.differ(file, "one of the container's own", "the host's, "+got)
-			}
 			continue
 		}
 		var st unix.Stat_t

@@ -21,6 +21,12 @@ func holdInit(pid uint32) initProcess {
 	return initProcess{fd}
 }
 
+func (p initProcess) close() {
+	if p.fd >= 0 {
+		_ = unix.Close(p.fd)
+	}
+}
+
 // runs says whether the process has not ended yet.
 func (p initProcess) runs() bool {
 	if p.fd < 0 {

@@ -35,6 +35,9 @@ func (l *Launcher) remove(ctx context.Context, e *store.Entry, rec store.Record)
 		defer wg.Done()
 		snapErr = l.removeSnapshot(ctx, rec.ID)
 	}()
+	// Neither do those know of the network, whose links take the kernel a moment.
+	var netErr error
+	wg.Go(func() { netErr = l.removeNetwork(ctx, e.Dir) })
 	err := l.removeTask(ctx, rec.ID)
 	if err == nil {
 		if derr := l.containers.Delete(ctx, rec.ID); derr != nil && !isNotFound(derr) {
@@ -49,7 +52,7 @@ func (l *Launcher) remove(ctx context.Context, e *store.Entry, rec store.Record)
 	if err == nil {
 		err = errors.Join(dropSources(e.IO), l.dropImages(ctx, rec.ID, e.Dir))
 	}
-	if err = errors.Join(err, snapErr); err != nil {
+	if err = errors.Join(err, snapErr, netErr); err != nil {
 		e.Release()
 		return err
 	}
@@ -68,6 +71,10 @@ func (l *Launcher) remove(ctx context.Context, e *store.Entry, rec store.Record)
 		return err
 	}
 	return e.Remove()
+}
+
+func (l *Launcher) removeNetwork(ctx context.Context, dir string) error {
+	return errors.Join(l.Networks.Remove(ctx, dir), fault("network-removed"))
 }
 
 func (l *Launcher) removeSnapshot(ctx context.Context, id string) error {
@@ -164,7 +171,8 @@ func (l *Launcher) Sweep(ctx context.Context) error {
 			_, err := l.Store.Load(owner)
 			return err == nil
 		})
-		errs = errors.Join(errs, err)
+		// A container nobody supervises has no address, even if its record stays.
+		errs = errors.Join(errs, err, l.Networks.Reclaim(l.Store.Supervised))
 	}
 	if fresh && errs == nil {
 		errs = l.Store.Swept(l.Address)
@@ -180,6 +188,7 @@ func (l *Launcher) bury(ctx context.Context, e *store.Entry, rec store.Record) e
 	for _, step := range []func() error{
 		func() error { return killCgroups(rec.Cgroup) },
 		func() error { return l.awaitCreation(ctx, rec) },
+		func() error { return l.awaitSnapshot(dctx, rec) },
 		func() error { return dropSources(e.IO) },
 		func() error { return l.removeTask(dctx, rec.ID) },
 		func() error { return removeCgroups(rec.Cgroup) },
@@ -205,7 +214,12 @@ func (l *Launcher) bury(ctx context.Context, e *store.Entry, rec store.Record) e
 func (l *Launcher) end(ctx context.Context, e *store.Entry, rec store.Record, code int) error {
 	ctx, cancel := l.detached(ctx)
 	defer cancel()
+	var wg sync.WaitGroup
+	var netErr error
+	wg.Go(func() { netErr = l.removeNetwork(ctx, e.Dir) })
 	err := l.removeTask(ctx, rec.ID)
+	wg.Wait()
+	err = errors.Join(err, netErr)
 	rec.Phase, rec.ExitCode = store.PhaseExited, code
 	if err = errors.Join(err, l.Store.Save(rec)); err != nil {
 		e.Release()
@@ -236,6 +250,26 @@ func (l *Launcher) awaitCreation(ctx context.Context, rec store.Record) error {
 		time.Sleep(25 * time.Millisecond)
 	}
 	return engineError(busy, "looking for the task of a dead launcher")
+}
+
+// snapshotTime is how long after the beginning of a launch its snapshot may
+// still come.
+const snapshotTime = 2 * time.Second
+
+// awaitSnapshot waits for the snapshot of a launcher that was killed a moment
+// ago: containerd completes what it has begun, in transactions between which
+// nothing can be found to remove.
+func (l *Launcher) awaitSnapshot(ctx context.Context, rec store.Record) error {
+	for {
+		age := time.Since(rec.Created)
+		if age < 0 || age > snapshotTime {
+			return nil
+		}
+		if _, err := l.snapshots.Stat(ctx, rec.ID); !isNotFound(err) {
+			return nil // it is there, or the removal will say what is wrong
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
 }
 
 // awaitRemoval waits until nothing of a removed task is left.

@@ -48,6 +48,11 @@ func (l *Launcher) Plan(ctx context.Context, rq Request) (spec.Input, *specs.Spe
 	if err := f.check(ask); err != nil {
 		return spec.Input{}, nil, err
 	}
+	if r.joined, err = r.join(ctx); err != nil {
+		return spec.Input{}, nil, err
+	}
+	defer r.joined.close()
+	r.entry = &store.Entry{Dir: dir, IO: filepath.Join(l.Store.Run, "io", r.rec.ID)}
 	in, err := r.input(f, filesIn(dir))
 	if err != nil {
 		return in, nil, err

@@ -32,7 +32,15 @@ func (l *Launcher) Supervise(ctx context.Context, id string, lock *os.File) erro
 	if t, err := l.tasks.Get(ctx, &tasksapi.GetRequest{ContainerID: id}); err == nil {
 		pid = t.GetProcess().GetPid()
 	}
-	code, err := l.await(ctx, id, holdInit(pid), stopTimeout)
+	first := holdInit(pid)
+	// Without its ports held the container runs on: the kernel forwards them.
+	if net, err := l.Networks.Adopt(ctx, e.Dir, int(pid), nil); err == nil && first.runs() {
+		defer net.Close()
+		serving, stop := context.WithCancel(ctx)
+		defer stop()
+		go net.Serve(serving)
+	}
+	code, err := l.await(ctx, id, first, stopTimeout)
 	if err != nil && !isNotFound(err) {
 		e.Release()
 		return engineError(err, "waiting for the container")

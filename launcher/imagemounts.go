@@ -39,7 +39,11 @@ func (r *run) mountImages(ctx context.Context) error {
 		if b := r.rec.Block; b.Size != 0 {
 			opts = append(opts, containerd.WithRemapperLabels(0, b.HostUID, 0, b.HostGID, b.Size))
 		}
-		ms, err := r.snapshots.View(ctx, imageKey(r.rec.ID, n), img.ChainID, opts...)
+		var ms []mount.Mount
+		err = r.make(ctx, func(ctx context.Context) (err error) {
+			ms, err = r.snapshots.View(ctx, imageKey(r.rec.ID, n), img.ChainID, opts...)
+			return err
+		})
 		if err != nil {
 			return engineError(err, "image mount of "+strconv.Quote(m.Source))
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/idmap"
 	"github.com/safe-run/safe-run/internal/store"
+	"github.com/safe-run/safe-run/network"
 )
 
 const (
@@ -48,6 +49,7 @@ type Launcher struct {
 	RuncRoot  string // where runc keeps its state, "" for its default
 	Store     *store.Store
 	IDs       *idmap.Pool
+	Networks  *network.Host
 
 	tasks      tasksapi.TasksClient
 	containers containers.Store
@@ -57,7 +59,7 @@ type Launcher struct {
 // New wires a Launcher to a containerd client whose default namespace is ns.
 func New(c *containerd.Client, address, ns string, s *store.Store, ids *idmap.Pool) *Launcher {
 	return &Launcher{
-		Client: c, Address: address, Namespace: ns, Store: s, IDs: ids,
+		Client: c, Address: address, Namespace: ns, Store: s, IDs: ids, Networks: network.Open(s.Root, s.Run),
 		tasks:      c.TaskService(),
 		containers: c.ContainerService(),
 		snapshots:  c.SnapshotService(snapshotter),

@@ -14,7 +14,7 @@ func (r *run) plan(f facts) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFiles(files, r.Workload, r.hostname(), r.rec.Block); err != nil {
+	if err := r.writeNames(files); err != nil {
 		return err
 	}
 	if err := fault("files"); err != nil {
@@ -44,11 +44,15 @@ func (r *run) input(f facts, files spec.HostFiles) (spec.Input, error) {
 	return spec.Input{
 		ID: r.rec.ID, Workload: w, Image: r.Image, User: u, IDs: r.rec.Block,
 		Host: r.Host, Limits: r.Limits, Grants: r.Grants, Mounts: r.resolvedMounts(), Files: files, DeviceSources: r.deviceSources(), BlockDevices: r.BlockDevices,
+		JoinNetwork: r.joined.path(), JoinSysfs: r.joined.sysfsPath(r.entry),
 		AppArmorProfile: r.AppArmorProfile, SELinuxLabel: r.SELinuxLabel, SELinuxMountLabel: r.SELinuxMountLabel,
 	}, nil
 }
 
 func (r *run) hostname() string {
+	if r.joined != nil {
+		return r.joined.hostname(r.Store.Root)
+	}
 	if r.Workload.Hostname != "" {
 		return r.Workload.Hostname
 	}

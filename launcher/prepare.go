@@ -23,6 +23,11 @@ func (r *run) attachments() (err error) {
 	if err := r.mountSources(); err != nil {
 		return err
 	}
+	if r.joined != nil {
+		if err := r.joined.mountSysfs(r.joined.sysfsPath(r.entry)); err != nil {
+			return err
+		}
+	}
 	if err := fault("mounts"); err != nil {
 		return err
 	}
@@ -40,10 +45,14 @@ func (r *run) prepare(ctx context.Context) {
 		opts = append(opts, containerd.WithRemapperLabels(0, b.HostUID, 0, b.HostGID, b.Size))
 	}
 	opts = append(opts, snapshots.WithLabels(map[string]string{gcRoot: r.rec.Created.Format(time.RFC3339)}))
-	r.snapMounts, r.snapErr = r.snapshots.Prepare(ctx, r.rec.ID, r.Image.ChainID, opts...)
+	prepare := func(ctx context.Context) (err error) {
+		r.snapMounts, err = r.snapshots.Prepare(ctx, r.rec.ID, r.Image.ChainID, opts...)
+		return err
+	}
+	r.snapErr = r.make(ctx, prepare)
 	if isNotFound(r.snapErr) && r.Unpack != nil { // the layers were collected, or never unpacked
 		if r.snapErr = r.Unpack(ctx); r.snapErr == nil {
-			r.snapMounts, r.snapErr = r.snapshots.Prepare(ctx, r.rec.ID, r.Image.ChainID, opts...)
+			r.snapErr = r.make(ctx, prepare)
 		}
 	}
 	if r.snapErr != nil {

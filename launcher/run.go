@@ -3,12 +3,16 @@ package launcher
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
+	"sync/atomic"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/safe-run/safe-run/internal/store"
+	"github.com/safe-run/safe-run/network"
 	"github.com/safe-run/safe-run/spec"
 )
 
@@ -43,6 +47,11 @@ type Request struct {
 	// before the user's program runs, and again (started) after. The sources
 	// in mapped were idmapped before the runtime got them.
 	Attest func(pid int, s *specs.Spec, mapped []string, started bool) error
+	// PublishDefault is the address of published ports that name none; zero is
+	// all of the host's.
+	PublishDefault netip.Addr
+	// Notice tells the user something in one line; nil: nobody is told.
+	Notice func(string)
 	// Aside is work that need not delay the container; Run waits for it.
 	Aside func(ctx context.Context) error
 	// Background hands the container over to another process when the user
@@ -66,6 +75,9 @@ type run struct {
 	prepared   chan struct{}            // nil until prepare was called
 	userns     func() (*os.File, error) // see userNS; nil until the ids are known
 	imageDirs  []string
+	abandoned  atomic.Bool // containerd may still make what was asked of it
+	net        *network.Endpoint
+	joined     *joined // with --network container:REF
 }
 
 // Run launches the container, stays until it ends, and gives its exit code.
@@ -120,12 +132,53 @@ func (r *run) undo(ctx context.Context) {
 	if r.io != nil {
 		r.io.close()
 	}
+	if r.net != nil {
+		r.net.Close()
+	}
+	r.joined.close()
 	if r.prepared != nil {
 		<-r.prepared
 	}
-	if r.entry != nil {
-		_ = r.Launcher.remove(ctx, r.entry, r.rec)
+	if r.entry == nil {
+		return
 	}
+	if r.rec.Phase != store.PhaseCreating { // or else the next command would keep it
+		r.rec.Phase = store.PhaseCreating
+		_ = r.Store.Save(r.rec)
+	}
+	if r.abandoned.Load() {
+		r.entry.Release()
+		return
+	}
+	_ = r.Launcher.remove(ctx, r.entry, r.rec)
+}
+
+// patience is how long after a signal a request is still waited for.
+const patience = 10 * time.Second
+
+var errPatience = errors.New("containerd did not answer in time")
+
+// make sends a request that makes something at containerd, and does not
+// abandon it for a signal: containerd might do it all the same, after undo has
+// found nothing to remove.
+func (r *run) make(ctx context.Context, request func(context.Context) error) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	asked, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-asked.Done():
+		case <-time.After(patience):
+			cancel(errPatience)
+		}
+	})()
+	err := request(asked)
+	if err != nil && errors.Is(context.Cause(asked), errPatience) {
+		r.abandoned.Store(true)
+	}
+	return err
 }
 
 // launch does every step up to the start of the user's program.
@@ -140,11 +193,17 @@ func (r *run) launch(ctx context.Context) (err error) {
 	r.userns = r.makeUserNS()
 	defer r.closeUserNS()
 	go func() { _, _ = r.userNS() }()
+	if err := r.reserveNetwork(ctx); err != nil {
+		return err
+	}
 	f, err := r.facts(ctx)
 	if err != nil {
 		return err
 	}
 	if err := r.mountImages(ctx); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	if err := r.plan(f); err != nil {

@@ -27,6 +27,9 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 		code, err := r.await(ctx, r.rec.ID, first, stopTimeout)
 		exited <- end{code, err}
 	}()
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	go r.net.Serve(serving)
 	aside := make(chan error, 1)
 	go func() { aside <- r.aside(ctx); close(aside) }()
 	settled := time.AfterFunc(settleAfter, settle)
@@ -129,6 +132,8 @@ func (r *run) finish(ctx context.Context, code int, signals <-chan os.Signal) er
 		r.tty.restore()
 	}
 	r.io.close()
+	r.net.Close()
+	r.joined.close()
 	if !r.rec.Keep {
 		return errors.Join(lost, r.Launcher.remove(ctx, r.entry, r.rec))
 	}
@@ -147,6 +152,7 @@ func (r *run) handOver() error {
 	if err := r.Store.Save(r.rec); err != nil {
 		return err
 	}
+	r.net.Close() // the supervisor takes the ports
 	if err := r.Background(r.entry, r.rec.ID); err != nil {
 		return err
 	}

@@ -24,11 +24,14 @@ func (r *run) createContainer(ctx context.Context) error {
 	if err != nil {
 		return fail.Wrap(fail.Internal, err, "encoding runtime options")
 	}
-	_, err = r.containers.Create(ctx, containers.Container{
-		ID: r.rec.ID, Image: r.Image.Name, SnapshotKey: r.rec.ID, Snapshotter: snapshotter,
-		Labels:  map[string]string{labelPrefix + "digest": r.Image.Digest},
-		Runtime: containers.RuntimeInfo{Name: runtimeName, Options: opts},
-		Spec:    specAny,
+	err = r.make(ctx, func(ctx context.Context) error {
+		_, err := r.containers.Create(ctx, containers.Container{
+			ID: r.rec.ID, Image: r.Image.Name, SnapshotKey: r.rec.ID, Snapshotter: snapshotter,
+			Labels:  map[string]string{labelPrefix + "digest": r.Image.Digest},
+			Runtime: containers.RuntimeInfo{Name: runtimeName, Options: opts},
+			Spec:    specAny,
+		})
+		return err
 	})
 	if err != nil {
 		return engineError(err, "creating the container")
@@ -56,18 +59,19 @@ func (r *run) createTask(ctx context.Context) (err error) {
 	for _, m := range rootfs {
 		req.Rootfs = append(req.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}
-	resp, err := r.tasks.Create(ctx, req)
+	err = r.make(ctx, func(ctx context.Context) error {
+		resp, err := r.tasks.Create(ctx, req)
+		r.pid = resp.GetPid()
+		return err
+	})
 	if err != nil {
 		return r.explain(engineError(err, "creating the container"))
 	}
-	r.pid = resp.Pid
 	if err := fault("task"); err != nil {
 		return err
 	}
-	if r.Attest != nil {
-		if err := r.Attest(int(r.pid), r.spec, r.mapped(), false); err != nil {
-			return err
-		}
+	if err := r.connect(ctx); err != nil {
+		return err
 	}
 	if err := dropSources(r.entry.IO); err != nil {
 		return err
@@ -95,10 +99,11 @@ func (r *run) createTask(ctx context.Context) (err error) {
 	if err := fault("wait"); err != nil {
 		return err
 	}
-	if err := context.Cause(ctx); err != nil {
+	err = r.make(ctx, func(ctx context.Context) error {
+		_, err := r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: r.rec.ID})
 		return err
-	}
-	if _, err := r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: r.rec.ID}); err != nil {
+	})
+	if err != nil {
 		return r.explain(engineError(err, "starting the container"))
 	}
 	return fault("start")

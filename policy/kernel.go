@@ -83,6 +83,11 @@ func kernelRules() []Rule {
 					return Finding{Why: "the value has control characters or is too long"}, true
 				case scope == scopeNet && hostNetwork(r):
 					return Finding{Why: "a setting of the host's network, which the container shares"}, true
+				case scope == scopeNet && joinedNetwork(r):
+					return Finding{
+						Why:   "a setting of the other container's network: it belongs to the user namespace of that container, and this one cannot write it",
+						Safer: "give it to the container whose network it is",
+					}, true
 				case scope == scopeIPC && mode(r.Workload.IPCMode) == "host":
 					return Finding{Why: "a setting of the host's shared memory, which the container shares"}, true
 				}
@@ -158,20 +163,6 @@ func eachSysctl(judge func(r *Request, name, value string) (Finding, bool)) func
 		}
 		return found
 	}
-}
-
-func hostNetwork(r *Request) bool {
-	for _, ns := range namespaces() {
-		if ns.what != "network" {
-			continue
-		}
-		for _, typed := range r.Workload.Networks {
-			if ns.mode(typed) == "host" {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // grantableAnnotation: runc turns org.systemd.property.* into properties of the

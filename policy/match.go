@@ -172,29 +172,5 @@ func siteRules() []Rule {
 				return when(r.Site.RequireLSM && !r.Host.AppArmor && !r.Host.SELinux, Finding{Flag: "this host"})
 			},
 		},
-		{
-			ID: "network-name", Title: "Networks the site does not give",
-			GivesAway: "whatever is reachable on that network",
-			SaferWay:  "use one of the site's list, or --network none",
-			Check: func(r *Request) (found []Finding) {
-				if len(r.Site.Networks) == 0 {
-					return nil
-				}
-				for _, ns := range namespaces() {
-					for _, typed := range ns.asked(r) {
-						m := ns.mode(typed)
-						if ns.what != "network" || m == "none" || m == "host" || ns.foreign(typed) {
-							continue
-						}
-						if m == "" || m == "default" {
-							m = "bridge"
-						}
-						listed := slices.ContainsFunc(r.Site.Networks, func(n string) bool { return strings.EqualFold(n, m) })
-						found = append(found, when(!listed, Finding{Flag: "--network " + shown(typed)})...)
-					}
-				}
-				return found
-			},
-		},
 	}
 }

@@ -49,7 +49,7 @@ func namespaces() []namespace {
 		},
 		{
 			"--network", "network", nil,
-			func(r *Request) []string { return r.Workload.Networks },
+			networkNames,
 			"the host's network: services on localhost, abstract sockets, every port", "network-host",
 		},
 	}
@@ -71,11 +71,15 @@ func namespaceRules() []Rule {
 					if ns.allow != "" {
 						f.Need = allow(ns.allow)
 					}
-					found = append(found, when(ns.mode(typed) == "host", f)...)
+					found = append(found, when(mode(typed) == "host", f)...)
 				}
 				return found
 			},
-		}, Rule{
+		})
+		if ns.what == "network" {
+			continue // another container's may be shared: networkRules
+		}
+		rules = append(rules, Rule{
 			ID: ns.what + "-join", Title: "Joining another " + ns.what + " namespace",
 			GivesAway: "the boundary to that other container or process: what gets hold of one has both",
 			SaferWay:  "leave it out, and let the two talk over a network or a volume",
@@ -87,20 +91,7 @@ func namespaceRules() []Rule {
 			},
 		})
 	}
-	return append(rules, Rule{
-		ID: "network-driver-opt", Title: "Driver options of a network",
-		GivesAway: "kernel settings and driver switches past the list of --sysctl",
-		SaferWay:  "use --sysctl for settings of the container's own network",
-		Check: func(r *Request) (found []Finding) {
-			for _, n := range r.Workload.Networks {
-				for field := range strings.SplitSeq(n, ",") {
-					key, _, _ := strings.Cut(field, "=")
-					found = append(found, when(mode(key) == "driver-opt", Finding{Flag: "--network " + shown(n)})...)
-				}
-			}
-			return found
-		},
-	})
+	return rules
 }
 
 func grantOf(allow string) string {
@@ -110,28 +101,13 @@ func grantOf(allow string) string {
 	return "allow"
 }
 
-// mode takes name= out of the CSV form of --network.
-func (ns namespace) mode(typed string) string {
-	if ns.what != "network" || !strings.Contains(typed, "=") {
-		return mode(typed)
-	}
-	for field := range strings.SplitSeq(typed, ",") {
-		if key, value, _ := strings.Cut(field, "="); mode(key) == "name" {
-			return mode(strings.Trim(value, `"`))
-		}
-	}
-	return ""
-}
-
 // foreign says whether a value is neither a namespace of its own nor host: a
-// join (container:ID, ns:PATH), or a word nobody knows.
+// join (container:ID, ns:PATH), or a word nobody knows. Those of --network are
+// names, and for foreignNetwork.
 func (ns namespace) foreign(typed string) bool {
-	m := ns.mode(typed)
+	m := mode(typed)
 	if m == "" || m == "host" {
 		return false
-	}
-	if ns.what == "network" {
-		return strings.ContainsAny(m, ":/") // names of networks have neither
 	}
 	for _, own := range ns.own {
 		if m == own {

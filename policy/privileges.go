@@ -180,8 +180,8 @@ func capabilityRules() []Rule {
 			ID: "capability", Title: "Capabilities outside the free list", Grant: "capabilities",
 			GivesAway: "a part of root's power beyond what is harmless in a user and network namespace of one's own",
 			SaferWay:  "run it without first; a denial names the capability that is really needed",
-			Check: each(func(_ *Request, flag, name string, c capability, known bool) []Finding {
-				return when(known && c.class == capGranted, Finding{
+			Check: each(func(r *Request, flag, name string, c capability, known bool) []Finding {
+				return when(known && c.class == capGranted && !ofSharedNetwork(r, name), Finding{
 					Flag: flag, Why: c.why, Need: Need{Key: "capabilities", Value: "CAP_" + name},
 				})
 			}),
@@ -205,7 +205,38 @@ func capabilityRules() []Rule {
 				return []Finding{f}
 			}),
 		},
+		{
+			ID: "cap-network", Title: "Capabilities over a network that is not the container's own", Grant: "capabilities",
+			GivesAway: "power over a network that others use as well",
+			SaferWay:  "leave it out, or give the container a network of its own; a port below 1024 is published with -p instead",
+			Check: each(func(r *Request, flag, name string, _ capability, _ bool) []Finding {
+				if !ofSharedNetwork(r, name) {
+					return nil
+				}
+				whose := "the host's"
+				if joinedNetwork(r) {
+					whose = "the other container's"
+				}
+				f := Finding{
+					Flag: flag,
+					Why: "power over " + whose + " network: the kernel asks for it in the user namespace that network belongs to, " +
+						"so in the container's own it would have no effect",
+				}
+				if mode(r.Workload.UserNSMode) == "host" {
+					f.Why = "power over " + whose + " network"
+					f.Need = Need{Key: "capabilities", Value: "CAP_" + name}
+				}
+				return []Finding{f}
+			}),
+		},
 	}
+}
+
+// ofSharedNetwork says whether a capability is asked for in the user namespace
+// of the network (capabilities(7), network_namespaces(7)), and the network is
+// the host's or another container's.
+func ofSharedNetwork(r *Request, name string) bool {
+	return slices.Contains([]string{"NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW"}, name) && (hostNetwork(r) || joinedNetwork(r))
 }
 
 // shown makes a string of the user's safe to print; plain ones stay as typed.

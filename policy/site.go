@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/docker/go-units"
 
+	"github.com/safe-run/safe-run/internal/lazyre"
 	"github.com/safe-run/safe-run/spec"
 )
 
@@ -22,7 +22,7 @@ type Site struct {
 	LimitSets       LimitSets   `yaml:"limits"`
 	Registries      []string    `yaml:"registries"`        // hosts images may come from; empty: any
 	RequireDigest   bool        `yaml:"require-digest"`    // images must be named by digest
-	PublishAddress  string      `yaml:"publish-address"`   // address of published ports that name none
+	PublishAddress  string      `yaml:"publish-address"`   // address of published ports that name none, or "required"
 	RequireLSM      bool        `yaml:"require-lsm"`       // refuse on hosts without AppArmor and SELinux
 	AllowOldRuntime bool        `yaml:"allow-old-runtime"` // run with runc or containerd below the floors
 	Networks        []string    `yaml:"networks"`          // networks containers may join; empty: any
@@ -93,6 +93,20 @@ func (s Site) Limits() spec.Limits {
 		return spec.DefaultLimits()
 	}
 	return s.limits
+}
+
+// publishRequired is the word of publish-address that refuses published ports
+// without an address of the host's own.
+const publishRequired = "required"
+
+// PublishDefault is the address of published ports that name none. The zero
+// Addr is all addresses of the host.
+func (s Site) PublishDefault() netip.Addr {
+	a, err := netip.ParseAddr(s.PublishAddress)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Unmap()
 }
 
 // Path is the file the policy came from, "" for the built-in policy.
@@ -168,19 +182,22 @@ func (s *Site) check(bad func(string, ...any)) {
 			bad("registries: %.80q is not a host name like docker.io or registry.example:5000", r)
 		}
 	}
-	if s.PublishAddress != "" {
-		if _, err := netip.ParseAddr(s.PublishAddress); err != nil {
-			bad("publish-address: %.80q is not an IP address", s.PublishAddress)
+	if s.PublishAddress != "" && s.PublishAddress != publishRequired {
+		if a, err := netip.ParseAddr(s.PublishAddress); err != nil || a.Zone() != "" || a.IsMulticast() {
+			bad("publish-address: %.80q is not an IP address, nor the word %s", s.PublishAddress, publishRequired)
 		}
 	}
 	for _, n := range s.Networks {
-		if !networkName().MatchString(n) || n == "host" {
+		switch {
+		case n == "default":
+			bad("networks: the default network is called bridge")
+		case !networkName().MatchString(n) || n == "host":
 			bad("networks: %.80q is not the name of a network", n)
 		}
 	}
 }
 
-func networkName() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`) }
+var networkName = lazyre.New(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
 
 func (g *Grant) check(bad func(string, ...any)) {
 	if _, err := parsePattern(g.Image); err != nil {

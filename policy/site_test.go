@@ -147,6 +147,13 @@ func TestFilesThatAreWrong(t *testing.T) {
 		{"nan cpus", "version: 1\nlimits: {max: {cpus: .nan}}", "cpus"},
 		{"registry", "version: 1\nregistries: [docker.io/library]", "not a host name"},
 		{"address", "version: 1\npublish-address: localhost", "not an IP"},
+		{"address with a zone", "version: 1\npublish-address: 'fe80::1%eth0'", "not an IP"},
+		{"address of many", "version: 1\npublish-address: 224.0.0.1", "not an IP"},
+		{"address in capitals", "version: 1\npublish-address: Required", "not an IP"},
+		{"address with a port", "version: 1\npublish-address: '127.0.0.1:80'", "not an IP"},
+		{"default network", "version: 1\nnetworks: [default]", "called bridge"},
+		{"network of a container", "version: 1\nnetworks: ['container:x']", "not the name"},
+		{"network in a path", "version: 1\nnetworks: [../x]", "not the name"},
 		{"network", "version: 1\nnetworks: [host]", "not the name"},
 
 		{"no image", "version: 1\ngrants: [{allow: [pid-host]}]", "image: missing"},

@@ -23,6 +23,9 @@ type guard [][]specs.LinuxSeccompArg
 const nsFlags = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
 	unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP
 
+// sockTypes are the bits of a socket's type, beside its flags (SOCK_TYPE_MASK).
+const sockTypes = 0xf
+
 const (
 	setIDBits = unix.S_ISUID | unix.S_ISGID
 	// tmpfileBit is the bit O_TMPFILE has beyond O_DIRECTORY.
@@ -48,16 +51,16 @@ func guards(o Options) map[string]guard {
 	if slices.Contains(o.Capabilities, "CAP_SYS_ADMIN") {
 		forbidden = unix.CLONE_NEWUSER
 	}
+	network := guard{
+		{equal(0, unix.AF_INET)},
+		{equal(0, unix.AF_INET6)},
+		// Of the netlink protocols only ROUTE: XFRM and others can be
+		// opened without any privilege (CVE-2026-43284).
+		{equal(0, unix.AF_NETLINK), equal(2, unix.NETLINK_ROUTE)},
+	}
 	g := map[string]guard{
-		"clone": {{masked(cloneArg, forbidden, 0)}},
-		"socket": {
-			{equal(0, unix.AF_UNIX)},
-			{equal(0, unix.AF_INET)},
-			{equal(0, unix.AF_INET6)},
-			// Of the netlink protocols only ROUTE: XFRM and others can be
-			// opened without any privilege (CVE-2026-43284).
-			{equal(0, unix.AF_NETLINK), equal(2, unix.NETLINK_ROUTE)},
-		},
+		"clone":  {{masked(cloneArg, forbidden, 0)}},
+		"socket": append(guard{{equal(0, unix.AF_UNIX)}}, network...),
 		// The kernel creates the sockets, and loads the family's module,
 		// before it finds that the family cannot make pairs.
 		"socketpair": {{equal(0, unix.AF_UNIX)}},
@@ -69,6 +72,17 @@ func guards(o Options) map[string]guard {
 			{equal(0, 0xffffffff)}, // query
 		},
 		"ioctl": ioctlGuard(1),
+	}
+	if o.HostNetwork {
+		// Abstract sockets of the host (D-Bus, X11, agents, runtimes) have no
+		// other lock on every kernel. Stream and sequential pairs stay
+		// connected to each other; one of a datagram pair could connect to,
+		// or send to, any address, and SOCK_RAW is another word for that.
+		g["socket"] = network
+		g["socketpair"] = guard{
+			{equal(0, unix.AF_UNIX), masked(1, sockTypes, unix.SOCK_STREAM)},
+			{equal(0, unix.AF_UNIX), masked(1, sockTypes, unix.SOCK_SEQPACKET)},
+		}
 	}
 	if forbidden == unix.CLONE_NEWUSER {
 		g["unshare"] = guard{{masked(0, unix.CLONE_NEWUSER, 0)}}

@@ -16,6 +16,7 @@ type Options struct {
 	Kernel       [2]int   // major and minor, for a profile file's minKernel conditions
 	Capabilities []string // the bounding set, CAP_ names
 	WritableBind bool     // a host directory is writable: also deny setting set-ID bits and file capabilities
+	HostNetwork  bool     // the host's network namespace, where its abstract UNIX sockets are: deny all UNIX sockets but pairs
 }
 
 // arches maps GOARCH to the architecture in a filter. Only 64-bit hosts are

@@ -19,7 +19,8 @@ const cgroupRoot = "/safe-run"
 //
 // It does not decide what may be granted; whatever is asked for and neither
 // free nor in in.Grants is an error, so that a hole in the policy does not
-// become one here. Terminal, ConsoleSize and network are left to the caller.
+// become one here. Terminal and ConsoleSize, and the interfaces of a network
+// namespace, are left to the caller.
 // Errors are fail.Error values.
 func Build(in Input) (*specs.Spec, error) {
 	w, g := in.Workload, in.Grants
@@ -79,7 +80,7 @@ func Build(in Input) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	filter, err := seccompFilter(in, opts, caps)
+	filter, err := seccompFilter(in, opts, caps, own)
 	if err != nil {
 		return nil, err
 	}
@@ -297,11 +298,11 @@ func cutOption(typed string) (key, value string) {
 }
 
 // seccompFilter is the built-in one, or a user's file narrowed to it.
-func seccompFilter(in Input, opts security, caps []string) (*specs.LinuxSeccomp, error) {
+func seccompFilter(in Input, opts security, caps []string, own namespacesOf) (*specs.LinuxSeccomp, error) {
 	if opts.unconfined {
 		return nil, nil
 	}
-	o := filterOptions(in.Host, caps, writableBind(in))
+	o := filterOptions(in.Host, caps, writableBind(in), own.network)
 	if opts.seccompFile {
 		if in.Workload.Seccomp == nil {
 			return nil, fail.New(fail.Internal, "the seccomp profile was not read")
@@ -314,8 +315,11 @@ func seccompFilter(in Input, opts security, caps []string) (*specs.LinuxSeccomp,
 	return nil, fail.New(fail.HostCannot, "no seccomp filter is known for architecture %.32q", in.Host.Arch)
 }
 
-func filterOptions(host Features, caps []string, writable bool) profiles.Options {
-	return profiles.Options{Arch: host.Arch, Kernel: host.Kernel, Capabilities: caps, WritableBind: writable}
+func filterOptions(host Features, caps []string, writable bool, network networkMode) profiles.Options {
+	return profiles.Options{
+		Arch: host.Arch, Kernel: host.Kernel, Capabilities: caps,
+		WritableBind: writable, HostNetwork: network == hostNetwork,
+	}
 }
 
 // writableBind says whether a directory of the host can be written to.

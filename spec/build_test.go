@@ -87,7 +87,7 @@ func TestBuildErrors(t *testing.T) {
 		{"pid host", func(in *Input) { in.Workload.PIDMode = "HOST" }, fail.Refused, "--pid"},
 		{"ipc container", func(in *Input) { in.Workload.IPCMode = "container:x" }, fail.Refused, "--ipc"},
 		{"cgroupns host", func(in *Input) { in.Workload.CgroupNSMode = "host" }, fail.Refused, "--cgroupns"},
-		{"network host", func(in *Input) { in.Workload.Networks = []string{"host"} }, fail.Refused, "--network"},
+		{"network host", func(in *Input) { in.Workload.Networks = networks("host") }, fail.Refused, "--network"},
 		{"workdir of proc", func(in *Input) { in.Workload.Workdir = "/proc/self/fd/8" }, fail.Refused, "/proc"},
 		{"workdir of dev", func(in *Input) { in.Image.Workdir = "/a/../dev/fd/8" }, fail.Refused, "WORKDIR"},
 		{"workdir relative", func(in *Input) { in.Workload.Workdir = "a" }, fail.Usage, "not absolute"},

@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -150,9 +151,21 @@ func asks() []func(*bytesSource, *Input) {
 		func(b *bytesSource, in *Input) {
 			in.Workload.CgroupParent = b.word("", "a/b", "/", "..", "/safe-run/x")
 		},
-		func(b *bytesSource, in *Input) { in.Workload.Networks = b.words(2, "host", "none") },
 		func(b *bytesSource, in *Input) {
-			in.Workload.Sysctls = map[string]string{b.word("net.core.somaxconn", "kernel.shmmax", "kernel.core_pattern", nestedUserNS): b.word("1")}
+			in.Workload.Networks = networks(b.words(2, "host", "none", "bridge", "container:x")...)
+		},
+		func(b *bytesSource, in *Input) {
+			in.Workload.Networks = networks("container:" + b.word("x"))
+			in.JoinNetwork, in.JoinSysfs = b.word("/proc/7/fd/8", "/proc/1/ns/net", ""), b.word("/run/x/sys", "/sys", "/proc/7/fd/9")
+		},
+		func(b *bytesSource, in *Input) {
+			p := Publish{HostFirst: uint16(b.next()), Ports: PortRange{First: uint16(b.next()), Proto: b.word(TCP)}}
+			p.HostIP, _ = netip.ParseAddr(b.word("127.0.0.1", "::", "fe80::1%x"))
+			in.Workload.Publish, in.Workload.PublishAll = []Publish{p}, b.bool()
+			in.Workload.Egress = Egress{Mode: EgressMode(b.word("", "none", "list")), Allow: []EgressRule{{Name: b.word("a.b", "")}}}
+		},
+		func(b *bytesSource, in *Input) {
+			in.Workload.Sysctls = map[string]string{b.word("net.core.somaxconn", "net.ipv6.conf.default.accept_ra", "kernel.shmmax", "kernel.core_pattern", nestedUserNS): b.word("1", "0")}
 		},
 		func(b *bytesSource, in *Input) {
 			in.Workload.Annotations = map[string]string{b.word("a.b", "org.systemd.property.TasksMax"): b.word("1")}

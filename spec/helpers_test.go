@@ -34,8 +34,16 @@ func testFeatures() Features {
 		Controllers: map[string]bool{"memory": true, "pids": true, "cpu": true, "cpuset": true, "io": true},
 		SwapLimit:   true, Seccomp: true, CPUs: 4, CPUSet: "0-3", MemSet: "0",
 		NofileHard: 1 << 20, HasResource: true,
+		IPv6:      true,
 		MaskPaths: []string{"/sys/devices/system/cpu/cpu0/thermal_throttle"},
 	}
+}
+
+func networks(names ...string) (out []NetworkUse) {
+	for _, n := range names {
+		out = append(out, NetworkUse{Name: n})
+	}
+	return out
 }
 
 // with gives a test input changed by f.

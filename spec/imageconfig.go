@@ -189,22 +189,14 @@ func volumePaths(volumes []string) ([]string, error) {
 	return out, nil
 }
 
-// exposedPorts checks PORT[-PORT][/PROTOCOL].
-func exposedPorts(ports []string) ([]string, error) {
+func exposedPorts(ports []string) ([]PortRange, error) {
+	var out []PortRange
 	for _, p := range ports {
-		number, protocol, has := strings.Cut(p, "/")
-		if has && !slices.Contains([]string{"tcp", "udp", "sctp"}, strings.ToLower(protocol)) {
-			return nil, badImage("an EXPOSE with an unknown protocol: %s", printed(p))
+		r, err := ParsePortRange(p)
+		if err != nil {
+			return nil, badImage("an EXPOSE that is no port: %s", printed(p))
 		}
-		from, to, ranged := strings.Cut(number, "-")
-		if !ranged {
-			to = from
-		}
-		first, err1 := strconv.ParseUint(from, 10, 16)
-		last, err2 := strconv.ParseUint(to, 10, 16)
-		if err1 != nil || err2 != nil || first == 0 || last < first {
-			return nil, badImage("an EXPOSE that is not a port: %s", printed(p))
-		}
+		out = append(out, r)
 	}
-	return ports, nil
+	return out, nil
 }

@@ -29,7 +29,7 @@ func TestImageFromConfig(t *testing.T) {
 	want := Image{
 		OS: "linux", Arch: "amd64", User: "app:wheel", Env: []string{"PATH=/bin", "A="},
 		Entrypoint: []string{"/e"}, Cmd: []string{"c"}, Workdir: "/w/", Volumes: []string{"/data", "/rel"},
-		StopSignal: "SIGINT", Exposed: []string{"80/tcp", "90-99/UDP"}, Labels: map[string]string{"a": "b"},
+		StopSignal: "SIGINT", Exposed: []PortRange{{80, 80, TCP}, {90, 99, UDP}}, Labels: map[string]string{"a": "b"},
 	}
 	if !reflect.DeepEqual(img, want) {
 		t.Errorf("%+v", img)

@@ -22,7 +22,7 @@ type Image struct {
 	Workdir    string
 	Volumes    []string
 	StopSignal string
-	Exposed    []string
+	Exposed    []PortRange
 	Labels     map[string]string
 	Created    time.Time
 }
@@ -44,6 +44,7 @@ type Features struct {
 	NofileHard  uint64 // hard RLIMIT_NOFILE of the launcher; a container cannot have more
 	HasResource bool   // the launcher holds CAP_SYS_RESOURCE
 	TimeNS      bool
+	IPv6        bool     // the kernel has it, so that its settings can be written
 	MaskPaths   []string // existing per-CPU thermal_throttle directories, added to the masked paths
 }
 
@@ -182,6 +183,15 @@ type Input struct {
 	Files                           HostFiles
 	AppArmorProfile                 string // name of the loaded profile, "" where the kernel has no AppArmor
 	SELinuxLabel, SELinuxMountLabel string
+
+	// JoinNetwork is the network namespace of the container:REF to join, as
+	// /proc/PID/fd/N of a descriptor the caller holds until the container has
+	// started. "" is one of its own, or the host's by grant.
+	JoinNetwork string
+	// JoinSysfs is the host path of a sysfs of that namespace, nothing mounted
+	// below it: root of the host can mount one, being in that namespace; the
+	// container, in its own user namespace, cannot.
+	JoinSysfs string
 
 	// DeviceSources gives for each granted device, by its path inside, the
 	// host path for the runtime: /proc/PID/fd/N of a held descriptor.

@@ -83,7 +83,11 @@ func mode(flag, value string, granted bool, own ...string) (host bool, err error
 }
 
 // namespacesOf says which namespaces are the container's own.
-type namespacesOf struct{ user, pid, ipc, uts, network bool }
+type namespacesOf struct {
+	user, pid, ipc, uts bool
+	network             networkMode
+	join                string // path of a joined network namespace
+}
 
 func ownNamespaces(in Input) (namespacesOf, error) {
 	w, g := in.Workload, in.Grants
@@ -106,15 +110,11 @@ func ownNamespaces(in Input) (namespacesOf, error) {
 	if _, err = mode("--cgroupns", w.CgroupNSMode, false, "private"); err != nil {
 		return namespacesOf{}, err
 	}
-	network := false
-	for _, n := range w.Networks {
-		if strings.EqualFold(n, "host") {
-			if network, err = mode("--network", n, g.HostNetwork); err != nil {
-				return namespacesOf{}, err
-			}
-		}
+	network, err := networkModeOf(in)
+	if err != nil {
+		return namespacesOf{}, err
 	}
-	return namespacesOf{user: !user, pid: !pid, ipc: !ipc, uts: !uts, network: !network}, nil
+	return namespacesOf{user: !user, pid: !pid, ipc: !ipc, uts: !uts, network: network, join: in.JoinNetwork}, nil
 }
 
 // hostUserNS: asked for and granted.
@@ -123,7 +123,7 @@ func hostUserNS(in Input) bool {
 	return host && err == nil
 }
 
-// list gives the namespaces to create. The cgroup and mount namespaces are
+// list gives the namespaces to create or join. The cgroup and mount namespaces are
 // always own. A time namespace is not made: without offsets it isolates
 // nothing, and it takes the fast path from clock_gettime.
 func (n namespacesOf) list() []specs.LinuxNamespace {
@@ -136,11 +136,13 @@ func (n namespacesOf) list() []specs.LinuxNamespace {
 		{n.pid, specs.PIDNamespace},
 		{n.ipc, specs.IPCNamespace},
 		{n.uts, specs.UTSNamespace},
-		{n.network, specs.NetworkNamespace},
 	} {
 		if ns.own {
 			out = append(out, specs.LinuxNamespace{Type: ns.typ})
 		}
+	}
+	if n.network != hostNetwork {
+		out = append(out, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: n.join})
 	}
 	return out
 }
@@ -164,23 +166,35 @@ const nestedUserNS = "user.max_user_namespaces"
 
 const pingGroups = "net.ipv4.ping_group_range"
 
-// sysctls of the user over the defaults: no user namespaces below, and ping
-// without a capability for all groups of the block. Below 1024 ports stay
-// with NET_BIND_SERVICE.
+// sysctls of the user over the defaults: no user namespaces below, ping
+// without a capability for all groups of the block, and routes nobody else
+// changes. The ports below 1024 stay with NET_BIND_SERVICE, which a new
+// namespace has as its default; who sets ip_unprivileged_port_start opens
+// them to all programs of that container, and to nothing else.
 func sysctls(in Input, own namespacesOf) (map[string]string, error) {
 	out := map[string]string{}
 	if own.user {
 		out[nestedUserNS] = "0"
 	}
-	if own.network && own.user {
+	ownNet := own.network == ownNetwork
+	if ownNet {
+		for _, name := range routeSysctls(in.Host) {
+			out[name] = "0"
+		}
+	}
+	if ownNet && own.user {
 		out[pingGroups] = "0 " + strconv.FormatUint(uint64(in.IDs.Size)-1, 10)
 	}
 	for name, value := range in.Workload.Sysctls {
 		if !sysctlName(name) || len(value) > 256 || hasControl(strings.ReplaceAll(value, "\t", " ")) {
 			return nil, fail.New(fail.Usage, "--sysctl %.64q: invalid name or value", name)
 		}
-		if !NamespacedSysctl(name, own.ipc, own.network) && !grantedSysctl(name, in.Grants, own.user) {
+		if !NamespacedSysctl(name, own.ipc, ownNet) && !grantedSysctl(name, in.Grants, own.user) {
 			return nil, fail.New(fail.Refused, "--sysctl %s is not a setting of the container's own namespaces", name)
+		}
+		if GuardedSysctl(name) && value != "0" && !slices.Contains(in.Grants.Sysctls, name) {
+			return nil, fail.New(fail.Refused, "--sysctl %s: with any value but 0 others on the network could change the container's routes, or it theirs", name).
+				Hint("leave it out; addresses and routes are set without it")
 		}
 		out[name] = value
 	}

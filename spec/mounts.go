@@ -154,16 +154,9 @@ func kernelMounts(in Input, own namespacesOf, user []ResolvedMount) []specs.Moun
 	if !own.ipc && own.user {
 		mqueue = specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: []string{"bind", "rprivate", "nosuid", "noexec", "nodev"}}
 	}
-	sys := specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}}
-	if hostSys(own) {
-		sys = specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "rprivate", "rnosuid", "rnoexec", "rnodev", "rro"}}
-	}
-	return append(out, mqueue, sys,
+	return append(out, mqueue, sysMount(in, own),
 		specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}})
 }
-
-// hostSys: sysfs belongs to the network namespace.
-func hostSys(own namespacesOf) bool { return own.user && !own.network }
 
 func sizedTmpfs(target, mode string, size, inodes int64) specs.Mount {
 	return specs.Mount{Destination: target, Type: "tmpfs", Source: "tmpfs", Options: []string{

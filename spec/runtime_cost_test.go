@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"sort"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +60,11 @@ func TestRuntimeCreateCost(t *testing.T) {
 		{"without read-only paths", func(s *specs.Spec) { s.Linux.ReadonlyPaths = nil }},
 		{"without /sys/fs/cgroup", drop("/sys/fs/cgroup")},
 		{"without the default tmpfs", drop("/tmp", "/run", "/var/tmp")},
+		{"without those against redirects", func(s *specs.Spec) {
+			for _, name := range routeSysctls(in.Host) {
+				delete(s.Linux.Sysctl, name)
+			}
+		}},
 		{"without sysctls", func(s *specs.Spec) { s.Linux.Sysctl = nil }},
 		{"without user namespace", func(s *specs.Spec) {
 			dropNamespace(s, specs.UserNamespace)
@@ -73,7 +79,11 @@ func TestRuntimeCreateCost(t *testing.T) {
 			drop("/sys", "/sys/fs/cgroup")(s)
 			s.Linux.MaskedPaths = nil
 			s.Linux.ReadonlyPaths = nil
-			delete(s.Linux.Sysctl, pingGroups)
+			for name := range s.Linux.Sysctl {
+				if strings.HasPrefix(name, "net.") {
+					delete(s.Linux.Sysctl, name)
+				}
+			}
 		}},
 		{"without resource limits", func(s *specs.Spec) {
 			s.Linux.Resources.Memory, s.Linux.Resources.Pids = nil, nil

@@ -19,7 +19,7 @@ func TestRuntimeGrants(t *testing.T) {
 		want   string
 	}{
 		{"network", func(in *Input) {
-			in.Workload.Networks = []string{"host"}
+			in.Workload.Networks = networks("host")
 			in.Grants.HostNetwork = true
 		}, `ls /sys/class/net; touch /sys/x; ls /sys/kernel/debug | wc -l`, "/sys/x: "},
 		{"pid", func(in *Input) {

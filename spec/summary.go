@@ -47,6 +47,7 @@ func Summary(in Input, s *specs.Spec) string {
 	}
 	say("limits", "%s (docker: none of these)", strings.Join(limitWords(s), ", "))
 	say("namespaces", "%s", namespaceWords(s))
+	lines = append(lines, networkLines(in, s)...)
 	if extra := sysctlWords(s); extra != "" {
 		say("sysctls", "%s", extra)
 	}
@@ -184,15 +185,22 @@ func namespaceWords(s *specs.Spec) string {
 		specs.UserNamespace, specs.PIDNamespace, specs.IPCNamespace, specs.UTSNamespace,
 		specs.NetworkNamespace, specs.MountNamespace, specs.CgroupNamespace,
 	}
-	var own, hosts []string
+	var own, joined, hosts []string
 	for _, typ := range all {
-		if slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == typ }) {
-			own = append(own, string(typ))
-		} else {
+		i := slices.IndexFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == typ })
+		switch {
+		case i < 0:
 			hosts = append(hosts, string(typ))
+		case s.Linux.Namespaces[i].Path != "":
+			joined = append(joined, string(typ))
+		default:
+			own = append(own, string(typ))
 		}
 	}
 	words := "own: " + strings.Join(own, " ")
+	if len(joined) > 0 {
+		words += "; another container's: " + strings.Join(joined, " ")
+	}
 	if len(hosts) > 0 {
 		words += "; the host's, by grant: " + strings.Join(hosts, " ")
 	}
@@ -201,8 +209,16 @@ func namespaceWords(s *specs.Spec) string {
 
 func sysctlWords(s *specs.Spec) string {
 	var out []string
+	guarded := 0
 	for _, name := range sortedKeys(s.Linux.Sysctl) {
-		out = append(out, name+"="+shown(s.Linux.Sysctl[name]))
+		if value := s.Linux.Sysctl[name]; GuardedSysctl(name) && value == "0" {
+			guarded++
+		} else {
+			out = append(out, name+"="+shown(value))
+		}
+	}
+	if guarded > 0 {
+		out = append(out, "no redirects, no router advertisements")
 	}
 	return strings.Join(out, ", ")
 }

@@ -29,6 +29,9 @@ type VerifyInput struct {
 	// MappedSources are mounts the launcher made and idmapped for this
 	// container; the attestation checks that they are.
 	MappedSources []string
+	// JoinNetwork and JoinSysfs are the network namespace of another container
+	// and a sysfs of it, "" if none was to be joined.
+	JoinNetwork, JoinSysfs string
 	// AppArmorProfile and SELinuxLabel are those that were loaded, "" where
 	// the host has none.
 	AppArmorProfile, SELinuxLabel string
@@ -40,6 +43,7 @@ func VerifyFor(in Input) VerifyInput {
 	v := VerifyInput{
 		Grants: in.Grants, IDs: in.IDs, Limits: in.Limits, Host: in.Host,
 		AppArmorProfile: in.AppArmorProfile, SELinuxLabel: in.SELinuxLabel,
+		JoinNetwork: in.JoinNetwork, JoinSysfs: in.JoinSysfs,
 	}
 	for _, m := range in.Mounts {
 		switch {
@@ -181,7 +185,7 @@ func seccompStrict(s *specs.Spec, v VerifyInput) []string {
 	if s.Process.Capabilities != nil {
 		caps = s.Process.Capabilities.Bounding
 	}
-	return profiles.Lint(s.Linux.Seccomp, filterOptions(v.Host, caps, hostWritable(s, v)))
+	return profiles.Lint(s.Linux.Seccomp, filterOptions(v.Host, caps, hostWritable(s, v), networkModeIn(s)))
 }
 
 // hostWritable says whether a directory of the host can be written to.
@@ -230,23 +234,26 @@ func processIDs(s *specs.Spec, v VerifyInput) (bad []string) {
 
 func ownNamespacesPresent(s *specs.Spec, v VerifyInput) (bad []string) {
 	g := v.Grants
+	joins := v.JoinNetwork != ""
+	bad = violation(joins && !heldPath().MatchString(v.JoinNetwork), "the network namespace to join is %q, not a held descriptor", v.JoinNetwork)
 	for _, n := range []struct {
 		typ     specs.LinuxNamespaceType
 		granted bool
+		path    string
 	}{
-		{specs.MountNamespace, false},
-		{specs.CgroupNamespace, false},
-		{specs.UserNamespace, g.HostUserNS},
-		{specs.PIDNamespace, g.HostPID},
-		{specs.IPCNamespace, g.HostIPC},
-		{specs.UTSNamespace, g.HostUTS},
-		{specs.NetworkNamespace, g.HostNetwork},
+		{specs.MountNamespace, false, ""},
+		{specs.CgroupNamespace, false, ""},
+		{specs.UserNamespace, g.HostUserNS, ""},
+		{specs.PIDNamespace, g.HostPID, ""},
+		{specs.IPCNamespace, g.HostIPC, ""},
+		{specs.UTSNamespace, g.HostUTS, ""},
+		{specs.NetworkNamespace, g.HostNetwork && !joins, v.JoinNetwork},
 	} {
 		count := 0
 		for _, have := range s.Linux.Namespaces {
 			if have.Type == n.typ {
 				count++
-				bad = append(bad, violation(have.Path != "", "the %s namespace is joined at %q", n.typ, have.Path)...)
+				bad = append(bad, violation(have.Path != n.path, "the %s namespace is joined at %q, not at %q", n.typ, have.Path, n.path)...)
 			}
 		}
 		bad = append(bad, violation(count > 1 || count == 0 && !n.granted, "there are %d %s namespaces", count, n.typ)...)

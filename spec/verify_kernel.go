@@ -117,7 +117,7 @@ func cgroupReadonly(s *specs.Spec, _ VerifyInput) (bad []string) {
 }
 
 func allowedSysctls(s *specs.Spec, v VerifyInput) (bad []string) {
-	own := map[specs.LinuxNamespaceType]bool{}
+	own := map[specs.LinuxNamespaceType]bool{} // not joined
 	for _, n := range s.Linux.Namespaces {
 		own[n.Type] = n.Path == ""
 	}
@@ -127,12 +127,31 @@ func allowedSysctls(s *specs.Spec, v VerifyInput) (bad []string) {
 			name == nestedUserNS && value == "0" && own[specs.UserNamespace]
 		bad = append(bad, violation(!ok, "sysctl %.64q", name)...)
 	}
+	if own[specs.NetworkNamespace] {
+		for _, name := range routeSysctls(v.Host) {
+			bad = append(bad, violation(s.Linux.Sysctl[name] != "0" && !slices.Contains(v.Grants.Sysctls, name), "%s is not 0", name)...)
+		}
+	}
 	nested := own[specs.UserNamespace] && s.Linux.Sysctl[nestedUserNS] != "0" && !slices.Contains(v.Grants.Sysctls, nestedUserNS)
 	return append(bad, violation(nested, "%s is not 0", nestedUserNS)...)
 }
 
+// networkModeIn says whose network namespace a spec has.
+func networkModeIn(s *specs.Spec) networkMode {
+	i := slices.IndexFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+	switch {
+	case i < 0:
+		return hostNetwork
+	case s.Linux.Namespaces[i].Path != "":
+		return joinedNetwork
+	}
+	return ownNetwork
+}
+
 func pathsMasked(s *specs.Spec, v VerifyInput) (bad []string) {
-	sysIsHosts := slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/sys" && m.Type != "sysfs" })
+	sysIsHosts := slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool {
+		return m.Destination == "/sys" && m.Type != "sysfs" && !joinedSys(s, m, v)
+	})
 	for _, p := range masks(v.Host, sysIsHosts) {
 		bad = append(bad, violation(!slices.Contains(s.Linux.MaskedPaths, p), "%s is not masked", p)...)
 	}

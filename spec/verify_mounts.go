@@ -96,9 +96,9 @@ var kernelTypes = map[string]string{
 	"/dev/mqueue": "mqueue", "/sys": "sysfs", "/sys/fs/cgroup": "cgroup",
 }
 
-// hostTrees are the kernel's trees that are the host's by a grant, where the
-// user namespace cannot mount them anew.
-func hostTree(m specs.Mount, g Grants) bool {
+// hostTree says whether a mount is one of the kernel's trees that is the
+// host's by a grant, where the user namespace cannot mount it anew.
+func hostTree(s *specs.Spec, m specs.Mount, g Grants) bool {
 	if m.Source != m.Destination {
 		return false
 	}
@@ -106,11 +106,19 @@ func hostTree(m specs.Mount, g Grants) bool {
 	case "/proc":
 		return g.HostPID
 	case "/sys":
-		return g.HostNetwork && optionsOf(m).readonly
+		return g.HostNetwork && networkModeIn(s) == hostNetwork && optionsOf(m).readonly
 	case "/dev/shm", "/dev/mqueue":
 		return g.HostIPC
 	}
 	return false
+}
+
+// joinedSys says whether a mount is the sysfs of the network namespace that is
+// joined, alone and read-only.
+func joinedSys(s *specs.Spec, m specs.Mount, v VerifyInput) bool {
+	o := optionsOf(m)
+	return m.Destination == "/sys" && networkModeIn(s) == joinedNetwork && v.JoinSysfs != "" && m.Source == v.JoinSysfs &&
+		m.Type == "bind" && o.bind && o.readonly && !o.recursive
 }
 
 // mountPlaces: /proc, /dev and /sys first and in order, and nothing over them
@@ -153,7 +161,7 @@ func mountTypes(s *specs.Spec, v VerifyInput) (bad []string) {
 		bind := m.Type == "bind" && o.bind
 		ok := bind || !o.bind && m.Type == "tmpfs"
 		if want := kernelTypes[m.Destination]; want != "" && m.Destination != "/dev/shm" {
-			ok = m.Type == want && !o.bind || bind && hostTree(m, v.Grants)
+			ok = m.Type == want && !o.bind || bind && hostTree(s, m, v.Grants) || joinedSys(s, m, v)
 		} else if m.Destination == "/dev/shm" && m.Type == "bind" {
 			ok = bind
 		}
@@ -184,10 +192,10 @@ func mountSources(s *specs.Spec, v VerifyInput) (bad []string) {
 			bad = append(bad, violation(strings.HasPrefix(m.Source, "/"), "source %q of a %s", m.Source, m.Type)...)
 			continue
 		}
-		if hostTree(m, v.Grants) {
+		if hostTree(s, m, v.Grants) {
 			continue
 		}
-		bad = append(bad, violation(!slices.Contains(v.HostSources, m.Source) && !slices.Contains(v.OwnSources, m.Source), "%q at %q was not resolved for this container", m.Source, m.Destination)...)
+		bad = append(bad, violation(!joinedSys(s, m, v) && !slices.Contains(v.HostSources, m.Source) && !slices.Contains(v.OwnSources, m.Source), "%q at %q was not resolved for this container", m.Source, m.Destination)...)
 		bad = append(bad, violation(forbiddenSource(m.Source), "%q at %q is never bound", m.Source, m.Destination)...)
 	}
 	return bad
@@ -248,7 +256,7 @@ func idmappedBinds(s *specs.Spec, v VerifyInput) (bad []string) {
 			bad = append(bad, violation(!mapped || !o.bind || !o.idmap || !same, "the mapping of %q is not the container's", m.Destination)...)
 			continue
 		}
-		if !mapped || !o.bind || slices.Contains(v.MappedSources, m.Source) || hostTree(m, v.Grants) || deviceAt(m.Destination, v.Grants) {
+		if !mapped || !o.bind || slices.Contains(v.MappedSources, m.Source) || hostTree(s, m, v.Grants) || deviceAt(m.Destination, v.Grants) {
 			continue
 		}
 		bad = append(bad, violation(o.writable() || slices.Contains(v.HostSources, m.Source), "%q is not idmapped", m.Destination)...)

@@ -337,7 +337,7 @@ func TestVerifyGrants(t *testing.T) {
 		{"pid", with(func(in *Input) { in.Workload.PIDMode = "host"; in.Grants.HostPID = true })},
 		{"ipc", with(func(in *Input) { in.Workload.IPCMode = "host"; in.Grants.HostIPC = true })},
 		{"uts", with(func(in *Input) { in.Workload.UTSMode = "host"; in.Grants.HostUTS = true })},
-		{"network", with(func(in *Input) { in.Workload.Networks = []string{"host"}; in.Grants.HostNetwork = true })},
+		{"network", with(func(in *Input) { in.Workload.Networks = networks("host"); in.Grants.HostNetwork = true })},
 		{"seccomp", with(func(in *Input) {
 			in.Workload.SecurityOpts = []string{"seccomp=unconfined"}
 			in.Grants.UnconfinedSeccomp = true

@@ -64,15 +64,16 @@ type Workload struct {
 	CgroupNSMode string
 	CgroupParent string
 
-	Networks   []string // values of --network as typed
-	NetworkSet bool     // --network was given
-	AddHosts   []string // HOST:IP as typed
-	DNS        []string
+	Networks   []NetworkUse // the command line always gives one; empty is none
+	NetworkSet bool         // --network was given
+	AddHosts   []string     // NAME:IP, or NAME:host-gateway
+	DNS        []string     // addresses
 	DNSSearch  []string
 	DNSOptions []string
-	Publish    []string
+	Publish    []Publish
 	PublishAll bool
-	Expose     []string
+	Expose     []PortRange
+	Egress     Egress
 
 	Ulimits   []Ulimit
 	Resources Resources

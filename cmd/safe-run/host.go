@@ -115,3 +115,10 @@ func confine(ctx context.Context, rq *launcher.Request, f spec.Features) error {
 	}
 	return nil
 }
+
+func needRoot() error {
+	if os.Geteuid() != 0 {
+		return fail.New(fail.HostCannot, "safe-run needs root: it talks to containerd and makes namespaces").Hint("run it with sudo")
+	}
+	return nil
+}

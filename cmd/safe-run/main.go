@@ -67,7 +67,7 @@ var unbuilt = map[string]string{
 	"wait":    "the safe-run that started the container ends with its exit code",
 	"start":   "run a new container from the image",
 	"restart": "run a new container from the image",
-	"port":    "there is no network but the container's own loopback",
+	"port":    "the ports are those of -p; ss -ltnu shows them with the process that holds them",
 	"audit":   "safe-run --dry-run=summary IMAGE tells what a container is started with",
 	"learn":   "safe-run --dry-run=summary IMAGE tells what a container is started with",
 	"profile": "safe-run policy show prints the rules in force",
@@ -105,7 +105,7 @@ func verbs() *cobra.Command {
 	root.SetFlagErrorFunc(misused)
 	root.AddCommand(
 		runVerb(), pullVerb(), loadVerb(), imagesVerb(), rmiVerb(),
-		psVerb(), rmVerb(),
+		psVerb(), rmVerb(), networkVerb(),
 		engineVerb(), policyVerb(), versionVerb(), superviseVerb(), faultsVerb(), manVerb(),
 	)
 	root.SetHelpCommand(helpVerb(root))

@@ -103,8 +103,8 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed) (int,
 	if _, refusals := policy.Review(rq); len(refusals) > 0 {
 		return 0, printRefusals(inv.Refusals, refusals)
 	}
-	if os.Geteuid() != 0 {
-		return 0, fail.New(fail.HostCannot, "safe-run needs root: it talks to containerd and makes namespaces").Hint("run it with sudo")
+	if err := needRoot(); err != nil {
+		return 0, err
 	}
 
 	s, err := connect(ctx, inv.Address, inv.Namespace, ahead)
@@ -153,8 +153,10 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed) (int,
 			s.sweep(ctx)
 			return nil
 		},
-		Background: background(s.target.Address, s.launcher.Namespace),
-		Streams:    streams(w),
+		PublishDefault: site.PublishDefault(),
+		Notice:         func(s string) { fmt.Fprintf(os.Stderr, "safe-run: %s\n", printable(s)) },
+		Background:     background(s.target.Address, s.launcher.Namespace),
+		Streams:        streams(w),
 	}
 	if w.TTY && w.Interactive {
 		if lr.DetachKeys, err = detachKeys(w); err != nil {

@@ -41,11 +41,7 @@ func checkParse(t *testing.T, args []string) {
 			t.Fatalf("%q: %+v", args, m.Tmpfs)
 		}
 	}
-	for _, l := range append(inv.Workload.AddHosts, inv.Workload.Hostname, inv.Workload.Domainname) {
-		if strings.ContainsAny(l, " \t\r\n#") {
-			t.Fatalf("%q: %q would be more than a word of /etc/hosts", args, l)
-		}
-	}
+	checkNetwork(t, args, &inv.Workload)
 	if inv.Workload.Image == "" {
 		t.Fatalf("%q: no image", args)
 	}

@@ -84,6 +84,8 @@ type parser struct {
 	flagEnv              []spec.EnvVar
 	flagLabels           [][2]string
 	networks             []network
+	first                spec.NetworkUse // --ip and its siblings, for the first network
+	egressSet            bool
 	seccompPath          string
 	platformSet          bool
 	noHealth             bool
@@ -189,7 +191,7 @@ var finish = []func(*parser) error{
 	(*parser).checkHealth,
 	(*parser).checkLog,
 	(*parser).checkRestart,
-	(*parser).checkNetworks,
+	(*parser).finishNetworks,
 	(*parser).readSeccomp,
 	(*parser).finishEnv,
 	(*parser).finishLabels,

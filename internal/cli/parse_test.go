@@ -114,8 +114,8 @@ func TestGrammar(t *testing.T) {
 		{[]string{"--add-host", "h=[::1]", "--add-host", "h:10.0.0.1", "--add-host", "six:::1", "img"}, "img", nil, func(w *spec.Workload) bool {
 			return reflect.DeepEqual(w.AddHosts, []string{"h:::1", "h:10.0.0.1", "six:::1"})
 		}},
-		{[]string{"--net", "name=host", "img"}, "img", nil, func(w *spec.Workload) bool { return w.NetworkSet && w.Networks[0] == "host" }},
-		{[]string{"--network", "ns:/proc/1/ns/net", "img"}, "img", nil, func(w *spec.Workload) bool { return w.Networks[0] == "ns:/proc/1/ns/net" }},
+		{[]string{"--net", "name=host", "img"}, "img", nil, func(w *spec.Workload) bool { return w.NetworkSet && w.Networks[0].Name == "host" }},
+		{[]string{"--network", "ns:/proc/1/ns/net", "img"}, "img", nil, func(w *spec.Workload) bool { return w.Networks[0].Name == "ns:/proc/1/ns/net" }},
 		{[]string{"--ipc", "shareable", "--ipc", "none", "img"}, "img", nil, func(w *spec.Workload) bool { return w.IPCMode == "none" }},
 		{[]string{"--security-opt", "no-new-privileges:true", "--security-opt", "seccomp=profile.json", "img"}, "img", nil, func(w *spec.Workload) bool {
 			return len(w.SecurityOpts) == 2 && w.Seccomp != nil && string(w.Seccomp.JSON) == testFiles["/home/me/profile.json"]
@@ -204,18 +204,6 @@ func TestErrors(t *testing.T) {
 		{fail.Usage, "IP address", []string{"--add-host", "a:1.2.3.4\n", "img"}},
 		{fail.Usage, "IP address", []string{"--add-host", "a:", "img"}},
 		{fail.Usage, "host name", []string{"--add-host", "a b:1.2.3.4", "img"}},
-		{fail.Usage, "networking is not built", []string{"--add-host", "a:host-gateway", "img"}},
-		{fail.Usage, "IP address", []string{"--dns", "1.1.1.1\nsearch evil", "img"}},
-		{fail.Usage, "resolv.conf", []string{"--dns-option", "a b", "img"}},
-		{fail.Usage, "not a domain", []string{"--dns-search", "1.2", "img"}},
-		{fail.Usage, "the network \"web\"", []string{"--network", "web", "img"}},
-		{fail.Usage, "the network \"bridge\"", []string{"--network", "bridge", "img"}},
-		{fail.Usage, "alias of a network", []string{"--network", "name=none,alias=x", "img"}},
-		{fail.Usage, "multiple times", []string{"--network", "none", "--network", "none", "img"}},
-		{fail.Usage, "user-defined", []string{"--network", "none", "--net", "web", "img"}},
-		{fail.Usage, "user-defined", []string{"--network", "none", "--net", "host", "img"}},
-		{fail.Usage, "no name", []string{"--network", "alias=x", "img"}},
-		{fail.Usage, "no name", []string{"--network", "container:", "img"}},
 		{fail.Usage, "at most nine decimals", []string{"--cpus", "0.0000000001", "img"}},
 		{fail.Usage, "number of CPUs", []string{"--cpus", "1e400", "img"}},
 		{fail.Usage, "possible number", []string{"--cpus=-1", "img"}},
@@ -298,12 +286,6 @@ func TestErrors(t *testing.T) {
 		{fail.Usage, "device cgroup", []string{"--device-cgroup-rule", "c 1:3", "img"}},
 		{fail.Usage, "device cgroup", []string{"--device-cgroup-rule", "c 1:3 rr", "img"}},
 		{fail.Usage, "only once", []string{"--gpus", "all,count=1", "img"}},
-		{fail.Usage, "ranges of ports", []string{"-p", "1-2:1-3", "img"}},
-		{fail.Usage, "port 0", []string{"-p", "80:0", "img"}},
-		{fail.Usage, "IP address", []string{"-p", "a:80:80", "img"}},
-		{fail.Usage, "protocol", []string{"-p", "80/icmp", "img"}},
-		{fail.Usage, "65535", []string{"--expose", "65536", "img"}},
-		{fail.Usage, "MAC", []string{"--mac-address", "zz", "img"}},
 		{fail.Usage, "too long", []string{"--cidfile", strings.Repeat("a", 5000), "img"}},
 		{fail.Usage, "volume drivers", []string{"--volume-driver", "nfs", "img"}},
 		{fail.Usage, "ro, rw, z or Z", []string{"--volumes-from", "a:nocopy", "img"}},
@@ -355,8 +337,8 @@ func TestHints(t *testing.T) {
 
 // TestAllUnsupportedAtOnce: one error names them all.
 func TestAllUnsupportedAtOnce(t *testing.T) {
-	_, err := Parse([]string{"-d", "-p", "80:80", "--dns", "1.1.1.1", "--storage-opt", "size=1g", "img"}, testContext)
-	for _, name := range []string{"--detach", "--publish", "--dns", "--storage-opt"} {
+	_, err := Parse([]string{"-d", "--link", "db", "--network", "name=n,driver-opt=a=b,link-local-ip=169.254.0.9", "--storage-opt", "size=1g", "img"}, testContext)
+	for _, name := range []string{"--detach", "--link", "--network driver-opt", "--network link-local-ip", "--storage-opt"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not in %v", name, err)
 		}

@@ -108,14 +108,6 @@ func later(c check) setter {
 	}
 }
 
-func laterTo(to func(*spec.Workload) *[]string, c check) setter {
-	add := listTo(to, c)
-	return func(p *parser, v string) error {
-		p.cannot("")
-		return add(p, v)
-	}
-}
-
 func laterBool(to func(*spec.Workload) *bool) setter {
 	return func(p *parser, v string) error {
 		err := parseBool(v, to(p.w))

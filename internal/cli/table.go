@@ -102,12 +102,14 @@ const (
 
 // Reasons that several flags share.
 const (
-	whyNetwork = "networking is not built yet; the only network is --network none"
-	whyDetach  = "background containers are not built yet; run it in the foreground, for example from a systemd unit"
-	whyRestart = "supervision is not built yet; use --restart no and let systemd restart it"
-	whyHealth  = "health checks are not built yet; --no-healthcheck says the same about the image's own"
-	whyLog     = "logs are not kept yet; the output goes to stdout and stderr only"
-	whyWindows = "it is for Windows containers, and this is Linux"
+	whyDetach    = "background containers are not built yet; run it in the foreground, for example from a systemd unit"
+	whyRestart   = "supervision is not built yet; use --restart no and let systemd restart it"
+	whyHealth    = "health checks are not built yet; --no-healthcheck says the same about the image's own"
+	whyLog       = "logs are not kept yet; the output goes to stdout and stderr only"
+	whyLink      = "it is docker's old way and opens one container to another; put both on a network made with safe-run network create --icc, where they find each other by name"
+	whyLinkLocal = "link-local addresses, where clouds have their metadata services, are closed to containers; use --ip or --ip6"
+	whyDriverOpt = "networks here have no drivers; use --sysctl for settings of the container's own network"
+	whyWindows   = "it is for Windows containers, and this is Linux"
 )
 
 // Table returns every long name of docker run with what becomes of it.
@@ -125,6 +127,10 @@ func Own() []Flag {
 		{
 			Long: "refusals", Type: String, Group: groupOurs, Arg: "text|json", Default: "text",
 			Usage: "How refusals are printed", set: oneOf(func(p *parser) *string { return &p.inv.Refusals }, "text", "json"),
+		},
+		{
+			Long: "egress", Type: List, Group: groupOurs, Arg: "none|all|HOST:PORT,...", Default: "all",
+			Usage: "Where it may connect to; HOST is a name, an address or ADDRESS/LENGTH, PORT a number, N-M or *, then /udp or /sctp", set: (*parser).setEgress,
 		},
 		{
 			Long: "address", Type: String, Group: groupOurs, Arg: "SOCKET",

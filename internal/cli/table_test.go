@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,14 +120,14 @@ var samples = map[string]string{
 	"uts": "host", "volume": "/a:/b", "volume-driver": "local", "volumes-from": "db", "workdir": "/w",
 }
 
+// beside are the flags without which a sample is an error.
+var beside = map[string][]string{"network-alias": {"--network=web"}, "net-alias": {"--network=web"}}
+
 // TestDispositions runs every flag: what the table says of it is what happens,
 // and nothing is ignored.
 func TestDispositions(t *testing.T) {
-	base, err := Parse([]string{"img"}, testContext)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, f := range Table() {
+		base := mustParse(t, append(slices.Clone(beside[f.Long]), "img")...)
 		v, ok := samples[f.Long]
 		if !ok {
 			t.Errorf("--%s has no sample", f.Long)
@@ -143,6 +144,7 @@ func TestDispositions(t *testing.T) {
 			}
 		}
 		for _, args := range spellings {
+			args = append(slices.Clone(beside[f.Long]), args...)
 			inv, err := Parse(args, testContext)
 			changed := !reflect.DeepEqual(inv, base)
 			switch f.Disposition {

@@ -38,6 +38,7 @@ func At(root string) spec.Features {
 		SELinux: r.exists("sys/fs/selinux/enforce"),
 		Seccomp: r.exists("proc/sys/kernel/seccomp/actions_avail"),
 		TimeNS:  r.exists("proc/self/ns/time"),
+		IPv6:    r.exists("proc/sys/net/ipv6"), // not with ipv6.disable=1
 	}
 	f.CPUs = len(List(f.CPUSet))
 	if f.CPUs == 0 {

@@ -42,6 +42,7 @@ var base = map[string]string{
 	"proc/sys/kernel/seccomp/actions_avail": "kill_process errno\n",
 	"proc/self/ns/time":                     "",
 	"proc/swaps":                            "",
+	"proc/sys/net/ipv6/conf/all/accept_ra":  "1\n",
 }
 
 func TestUnified(t *testing.T) {
@@ -111,14 +112,14 @@ func TestBasics(t *testing.T) {
 		"sys/devices/system/cpu/cpu4/thermal_throttle/x": "",
 	}
 	f := At(tree(t, join(base, therm)))
-	if f.Kernel != [2]int{6, 1} || f.CPUs != 4 || f.CPUSet != "0-2,4" || f.MemSet != "0-1" || !f.Seccomp || !f.TimeNS || f.Arch != runtime.GOARCH {
+	if f.Kernel != [2]int{6, 1} || f.CPUs != 4 || f.CPUSet != "0-2,4" || f.MemSet != "0-1" || !f.Seccomp || !f.TimeNS || !f.IPv6 || f.Arch != runtime.GOARCH {
 		t.Errorf("%+v", f)
 	}
 	if want := []string{"/sys/devices/system/cpu/cpu0/thermal_throttle", "/sys/devices/system/cpu/cpu4/thermal_throttle"}; !slices.Equal(f.MaskPaths, want) {
 		t.Errorf("mask %v, want %v", f.MaskPaths, want)
 	}
 	empty := At(t.TempDir())
-	if empty.Seccomp || empty.AppArmor || empty.CgroupV2 || empty.SwapLimit || empty.Controllers["memory"] || empty.CPUs < 1 || empty.MemSet != "0" {
+	if empty.Seccomp || empty.AppArmor || empty.IPv6 || empty.CgroupV2 || empty.SwapLimit || empty.Controllers["memory"] || empty.CPUs < 1 || empty.MemSet != "0" {
 		t.Errorf("an empty host can %+v", empty)
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/spec"
 	"github.com/safe-run/safe-run/tests/imagekit"
 )
 
@@ -131,7 +132,7 @@ func TestLoadFormats(t *testing.T) {
 				if img.Name != "docker.io/library/hello:latest" || img.User != "1000" || img.Workdir != "/w" ||
 					!slices.Equal(img.Entrypoint, []string{"/hello"}) || !slices.Equal(img.Cmd, []string{"a", "b"}) ||
 					!slices.Equal(img.Volumes, []string{"/data"}) || img.StopSignal != "SIGINT" ||
-					!slices.Equal(img.Exposed, []string{"80/tcp"}) || img.Labels["k"] != "v" || !slices.Equal(img.Env, []string{"A=1"}) {
+					!slices.Equal(img.Exposed, []spec.PortRange{{First: 80, Last: 80, Proto: "tcp"}}) || img.Labels["k"] != "v" || !slices.Equal(img.Env, []string{"A=1"}) {
 					t.Fatalf("image %+v", img)
 				}
 				if got := readRootfs(t, s, img.ChainID, "hello"); got != "1" {

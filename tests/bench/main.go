@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,6 +24,8 @@ type plan struct {
 	runs    int // of each contender
 	running int // containers that run in the background for the second half of a comparison
 	atOnce  int // simultaneous launches
+	loads   int // of each kind of requests, two seconds each
+	ports   int // published in the background
 }
 
 // place is where the programs and the state are.
@@ -30,6 +33,9 @@ type place struct {
 	safeRun, ctr, runc, mkimage string
 	dir                         string // temporary, of this run
 	socket                      string // of the engine both launchers use
+	site                        *site  // where containers with a network run
+	docker                      *docker
+	noDocker                    error // why docker is nil
 }
 
 const image = "docker.io/library/busybox:latest"
@@ -39,16 +45,61 @@ func main() {
 	flag.IntVar(&p.runs, "runs", 20, "runs of each contender")
 	flag.IntVar(&p.running, "running", 200, "containers running in the background")
 	flag.IntVar(&p.atOnce, "at-once", 32, "launches at once")
+	flag.IntVar(&p.loads, "loads", 3, "runs of each load on a published port")
+	flag.IntVar(&p.ports, "ports", 500, "ports published in the background")
+	only := flag.String("only", "", "parts to measure, by name, joined by commas (default all)")
 	flag.Parse()
-	if err := bench(p); err != nil {
+	if err := bench(p, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(p plan) (err error) {
+// part is one table, or some that belong together.
+type part struct {
+	name    string
+	measure func(plan, place) error
+}
+
+func parts() []part {
+	return []part{
+		{"launches", launches},
+		{"memory", memory},
+		{"images", images},
+		{"crowd", crowd},
+		{"at-once", atOnce},
+		{"refusals", refusals},
+		{"network", networkLaunches},
+		{"addresses", addresses},
+		{"requests", requests},
+		{"ports", manyPorts},
+	}
+}
+
+// chosen picks parts by name.
+func chosen(only string) ([]part, error) {
+	if only == "" {
+		return parts(), nil
+	}
+	var some []part
+	for _, name := range strings.Split(only, ",") {
+		all := parts()
+		i := slices.IndexFunc(all, func(p part) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no part %q", name)
+		}
+		some = append(some, all[i])
+	}
+	return some, nil
+}
+
+func bench(p plan, only string) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root: it runs containers")
+	}
+	some, err := chosen(only)
+	if err != nil {
+		return err
 	}
 	here, err := setUp()
 	if err != nil {
@@ -56,12 +107,14 @@ func bench(p plan) (err error) {
 	}
 	defer func() {
 		_ = exec.Command(here.safeRun, "engine", "stop", "--force").Run()
+		here.docker.stop()
+		here.site.close()
 		err = errors.Join(err, os.RemoveAll(here.dir))
 	}()
-	describe(p)
-	for _, part := range []func(plan, place) error{launches, memory, images, crowd, atOnce, refusals} {
-		if err := part(p, here); err != nil {
-			return err
+	describe(p, here)
+	for _, s := range some {
+		if err := s.measure(p, here); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	return nil
@@ -95,12 +148,19 @@ func setUp() (place, error) {
 		return place{}, err
 	}
 	here.socket = strings.TrimSpace(out)
-	archive := filepath.Join(build, "images/busybox.tar")
-	if _, err := output(here.safeRun, "load", "-q", "-i", archive); err != nil {
+	for _, i := range []string{"busybox", "nginx"} {
+		if _, err := output(here.safeRun, "load", "-q", "-i", filepath.Join(build, "images", i+".tar")); err != nil {
+			return place{}, err
+		}
+	}
+	if _, err := output(here.ctr, "--address", here.socket, "images", "import", filepath.Join(build, "images/busybox.tar")); err != nil {
 		return place{}, err
 	}
-	_, err = output(here.ctr, "--address", here.socket, "images", "import", archive)
-	return here, err
+	if here.site, err = newSite(); err != nil {
+		return place{}, err
+	}
+	here.docker, here.noDocker = startDocker(here)
+	return here, nil
 }
 
 // output runs a command that must succeed.
@@ -113,7 +173,7 @@ func output(name string, args ...string) (string, error) {
 }
 
 // describe says on what the figures were measured.
-func describe(p plan) {
+func describe(p plan, here place) {
 	model := "?"
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		if _, rest, ok := strings.Cut(string(b), "model name\t: "); ok {
@@ -127,6 +187,9 @@ func describe(p plan) {
 	}
 	fmt.Printf("Measured %s: Linux %s, cgroup %s, %d CPUs (%s), %s; medians of %d runs in turns.\n",
 		time.Now().Format(time.DateOnly), strings.TrimSpace(string(kernel)), cgroups, runtime.NumCPU(), model, runtime.GOARCH, p.runs)
+	if here.docker != nil {
+		fmt.Printf("docker is %s, on a network of its own like safe-run's.\n", here.docker.version)
+	}
 }
 
 // safeRunArgs is the hardened launch of the main table.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vishvananda/netns"
 )
 
 // cost is what one launch took: the time on the clock, and the processor time
@@ -21,6 +23,7 @@ type contender struct {
 	args func() []string
 	code int // the exit code of success
 	env  []string
+	in   *netns.NsHandle // nil: the network namespace of this process
 }
 
 func (c contender) run() (cost, error) {
@@ -32,9 +35,12 @@ func (c contender) run() (cost, error) {
 		cmd.Env = append(cmd.Environ(), c.env...)
 	}
 	start := time.Now()
-	_ = cmd.Run()
+	if err := startIn(c.in, cmd); err != nil {
+		return cost{}, fmt.Errorf("%s: %w", c.name, err)
+	}
+	_ = cmd.Wait()
 	wall := time.Since(start)
-	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != c.code {
+	if cmd.ProcessState.ExitCode() != c.code {
 		return cost{}, fmt.Errorf("%s: %s: %v, wanted exit %d\n%s", c.name, strings.Join(args, " "), cmd.ProcessState, c.code, errs.String())
 	}
 	return cost{wall, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
@@ -58,7 +64,7 @@ func inTurns(n int, all []contender) (map[string][]cost, error) {
 	return costs, nil
 }
 
-func median[T int64 | time.Duration](xs []T) T {
+func median[T int64 | float64 | time.Duration](xs []T) T {
 	if len(xs) == 0 {
 		return 0
 	}

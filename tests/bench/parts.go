@@ -21,7 +21,7 @@ func launches(p plan, here place) error {
 		{name: "safe-run --rm --network none IMAGE true", args: func() []string { return safeRunArgs(here, "busybox", "true") }},
 	}
 	var notes []string
-	for _, other := range []func(place) (contender, error){runcOfSameSpec, docker, podman} {
+	for _, other := range []func(place) (contender, error){runcOfSameSpec, dockerNone, podman} {
 		c, err := other(here)
 		if err != nil {
 			notes = append(notes, err.Error())
@@ -46,26 +46,31 @@ func launches(p plan, here place) error {
 	return nil
 }
 
-// docker and podman are measured where they answer.
-func docker(place) (contender, error) { return engineOf("docker", "info") }
-func podman(place) (contender, error) { return engineOf("podman", "info") }
+// dockerNone and podman are measured where they answer.
+func dockerNone(here place) (contender, error) {
+	if here.docker == nil {
+		return contender{}, here.noDocker
+	}
+	c := here.docker.contender("docker run --rm --network none IMAGE true", "--network", "none", "busybox", "true")
+	_, err := c.run()
+	return c, err
+}
 
-func engineOf(name, check string) (contender, error) {
-	path, err := exec.LookPath(name)
+func podman(place) (contender, error) {
+	path, err := exec.LookPath("podman")
 	if err != nil {
-		return contender{}, fmt.Errorf("%s is not installed", name)
+		return contender{}, errors.New("podman is not installed")
 	}
-	if out, err := exec.Command(path, check).CombinedOutput(); err != nil || strings.Contains(string(out), "Cannot connect") {
-		return contender{}, fmt.Errorf("%s does not work here: %s", name, lastLine(out))
+	for _, args := range [][]string{{"info"}, {"load", "-i", "build/images/busybox.tar"}} {
+		if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {
+			return contender{}, fmt.Errorf("podman %s: %s", args[0], lastLine(out))
+		}
 	}
-	if out, err := exec.Command(path, "load", "-i", "build/images/busybox.tar").CombinedOutput(); err != nil {
-		return contender{}, fmt.Errorf("%s load: %s", name, lastLine(out))
-	}
-	args := []string{path, "run", "--rm", "--network", "none", "busybox:latest", "true"}
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-		return contender{}, fmt.Errorf("%s run: %s", name, lastLine(out))
-	}
-	return contender{name: name + " run --rm --network none IMAGE true", args: func() []string { return args }}, nil
+	c := contender{name: "podman run --rm --network none IMAGE true", args: func() []string {
+		return []string{path, "run", "--rm", "--network", "none", "busybox:latest", "true"}
+	}}
+	_, err = c.run()
+	return c, err
 }
 
 func lastLine(out []byte) string {

@@ -55,6 +55,23 @@ func take(t testing.TB) inventory {
 		}
 	}
 	inv["shim"] = shims(t)
+	// The network of the namespace that is the host to these tests.
+	for kind, script := range map[string]string{
+		"link": "ip -o link | cut -d: -f2", "address": "ip -o addr | awk '{print $2, $4}'", "route": "ip route; ip -6 route | grep -v '^fe80'",
+		"nft": "nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*/counter/'", "port": "ss -Hlntu | awk '{print $1, $5}'",
+		"sysctl": "cd /proc/sys/net; grep -H . ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/*/route_localnet ipv6/conf/lan0/accept_ra",
+		"claim":  "ls -d " + here.root + "/networks/*/claims/[0-9]* 2>/dev/null || true",
+	} {
+		out, err := exec.Command("sh", "-c", script).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", script, err)
+		}
+		if kind == "nft" { // as one: its lines mean nothing alone
+			inv[kind] = []string{string(out)}
+			continue
+		}
+		inv[kind] = lines(string(out))
+	}
 	for k := range inv {
 		slices.Sort(inv[k])
 		if len(inv[k]) == 0 {

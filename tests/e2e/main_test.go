@@ -30,6 +30,7 @@ type ground struct {
 	root   string // SAFE_RUN_ROOT
 	state  string // SAFE_RUN_STATE
 	socket string // containerd's
+	lan    *lan   // the neighbour
 }
 
 // here is set by TestMain and only read by the tests, but for elsewhere.
@@ -51,10 +52,17 @@ func runAll(m *testing.M) (code int, err error) {
 	if err := hideSystemContainerd(); err != nil {
 		return 1, err
 	}
+	if err := ownNetNS(); err != nil {
+		return 1, err
+	}
 	if err := setUp(); err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, tearDown()) }()
+	if here.lan, err = connectLan(); err != nil {
+		return 1, err
+	}
+	defer here.lan.close()
 	return m.Run(), nil
 }
 

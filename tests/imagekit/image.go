@@ -1,8 +1,9 @@
 // Package imagekit makes container images out of nothing but Go values, for
-// tests and the demo: no registry, no build tool, no network. The same input
-// gives the same bytes. What a correct builder would refuse can be written
-// here too (raw configs, wrong sizes, unknown media types, nested indexes),
-// since the images a launcher must survive are not made by correct builders.
+// tests and the demo: no registry, no build tool, no network; and, for real
+// servers, out of Debian's packages. The same input gives the same bytes.
+// What a correct builder would refuse can be written here too (raw configs,
+// wrong sizes, unknown media types, nested indexes), since the images a
+// launcher must survive are not made by correct builders.
 package imagekit
 
 import (

@@ -9,6 +9,8 @@
 //	probe   PROGRAM [PROGRAM32]   static programs at /probe, /probe32
 //	files   [-busybox FILE] [-n N]   busybox and N small files
 //	scratch PROGRAM                  one static program at /program, nothing else
+//	nginx   [-debs DIR]              nginx of this host's Debian, downloaded to DIR
+//	redis   [-debs DIR]              redis, likewise
 package main
 
 import (
@@ -42,7 +44,7 @@ func run(args []string, stdout io.Writer) error {
 		return err
 	}
 	if fs.NArg() == 0 {
-		return fmt.Errorf("no preset; want one of busybox, probe, files, scratch")
+		return fmt.Errorf("no preset; want one of busybox, probe, files, scratch, nginx, redis")
 	}
 	img, err := preset(fs.Arg(0), fs.Args()[1:])
 	if err != nil {
@@ -76,10 +78,19 @@ func preset(name string, args []string) (imagekit.Image, error) {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	busybox := fs.String("busybox", "/bin/busybox", "static busybox to use")
 	n := fs.Int("n", 1, "number of files")
+	debs := fs.String("debs", "build/debs", "folder of the Debian packages")
 	if err := fs.Parse(args); err != nil {
 		return imagekit.Image{}, err
 	}
+	folder, err := filepath.Abs(*debs)
+	if err != nil {
+		return imagekit.Image{}, err
+	}
 	switch name {
+	case "nginx":
+		return imagekit.Nginx(folder)
+	case "redis":
+		return imagekit.Redis(folder)
 	case "busybox":
 		return imagekit.Busybox(*busybox)
 	case "files":
@@ -99,7 +110,7 @@ func preset(name string, args []string) (imagekit.Image, error) {
 		}
 		return imagekit.Probe(programs...)
 	}
-	return imagekit.Image{}, fmt.Errorf("unknown preset %q; want busybox, probe, files or scratch", name)
+	return imagekit.Image{}, fmt.Errorf("unknown preset %q; want busybox, probe, files, scratch, nginx or redis", name)
 }
 
 // write gives the archive its name only when it is complete.

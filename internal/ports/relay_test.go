@@ -1,0 +1,384 @@
+package ports
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/safe-run/safe-run/spec"
+)
+
+// relayTo relays the ports of asked to one address until the test ends.
+func relayTo(t *testing.T, to netip.AddrPort, asked ...spec.Publish) (h *Held, stop func()) {
+	t.Helper()
+	h = open1(t, Options{}, asked...)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- h.Relay(ctx, func(Mapping) netip.AddrPort { return to }) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("Relay: %v", err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("Relay does not end")
+		}
+	})
+	t.Cleanup(stop)
+	return h, stop
+}
+
+// container listens at an address as a program in a container would, and has
+// each connection handled by f.
+func container(t *testing.T, at string, f func(*net.TCPConn)) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				f(c.(*net.TCPConn))
+			}()
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).AddrPort()
+}
+
+func dial(t *testing.T, network, at string) net.Conn {
+	t.Helper()
+	c, err := net.Dial(network, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c
+}
+
+// The container answers once it has everything: after the client's end of
+// sending, which is not the end of the connection.
+func TestRelayHalfClose(t *testing.T) {
+	to := container(t, "127.0.0.1:0", func(c *net.TCPConn) {
+		b, _ := io.ReadAll(c)
+		_, _ = c.Write(b)
+	})
+	relayTo(t, to, publish(netip.Addr{}, 8080, 8080, 80, 80, "tcp"))
+	sent := make([]byte, 8<<20)
+	_, _ = rand.Read(sent)
+	for _, at := range []string{"127.0.0.1:8080", "[::1]:8080"} {
+		c := dial(t, "tcp", at).(*net.TCPConn)
+		if _, err := c.Write(sent); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, sent) {
+			t.Errorf("%s: %d of %d bytes, %v", at, len(got), len(sent), err)
+		}
+	}
+}
+
+// The container's end of sending reaches the client, who goes on.
+func TestRelayHalfCloseOfContainer(t *testing.T) {
+	rest := make(chan string, 1)
+	to := container(t, "[::1]:0", func(c *net.TCPConn) {
+		_, _ = c.Write([]byte("greeting"))
+		_ = c.CloseWrite()
+		b, _ := io.ReadAll(c)
+		rest <- string(b)
+	})
+	relayTo(t, to, publish(lo4, 8080, 8080, 80, 80, "tcp"))
+	c := dial(t, "tcp", "127.0.0.1:8080").(*net.TCPConn)
+	if b, err := io.ReadAll(c); string(b) != "greeting" || err != nil {
+		t.Fatalf("%q, %v", b, err)
+	}
+	_, _ = c.Write([]byte("late"))
+	_ = c.CloseWrite()
+	if got := <-rest; got != "late" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestRelayParallel(t *testing.T) {
+	to := container(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
+	relayTo(t, to, publish(lo6, 8080, 8089, 80, 89, "tcp"))
+	var all sync.WaitGroup
+	for i := range 100 {
+		c := dial(t, "tcp", fmt.Sprintf("[::1]:%d", 8080+i%10)).(*net.TCPConn)
+		all.Go(func() {
+			sent := bytes.Repeat([]byte{byte(i)}, 100_000)
+			go func() { _, _ = c.Write(sent); _ = c.CloseWrite() }()
+			if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, sent) {
+				t.Errorf("%d: %d bytes, %v", i, len(got), err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// Connections over the bound are reset; with room again there are new ones.
+func TestRelayFlood(t *testing.T) {
+	to := container(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
+	relayTo(t, to, publish(lo4, 8080, 8080, 80, 80, "tcp"))
+	talk := func(c net.Conn) bool {
+		b := make([]byte, 1)
+		_, err1 := c.Write([]byte("x"))
+		_, err2 := io.ReadFull(c, b)
+		return err1 == nil && err2 == nil
+	}
+	var open []net.Conn
+	served := 0
+	for range maxConns + 100 {
+		c := dial(t, "tcp", "127.0.0.1:8080")
+		open = append(open, c)
+		if talk(c) {
+			served++
+		}
+	}
+	if served != maxConns {
+		t.Errorf("%d of %d are served, want %d", served, len(open), maxConns)
+	}
+	for _, c := range open {
+		c.Close()
+	}
+	for end := time.Now().Add(5 * time.Second); !talk(dial(t, "tcp", "127.0.0.1:8080")); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no new connection after the flood")
+		}
+	}
+}
+
+func TestRelayNobodyListens(t *testing.T) {
+	for name, to := range map[string]netip.AddrPort{"refused": netip.MustParseAddrPort("127.0.0.1:1"), "nowhere": {}} {
+		t.Run(name, func(t *testing.T) {
+			relayTo(t, to, publish(lo4, 8080, 8080, 80, 80, "tcp"))
+			if _, err := dial(t, "tcp", "127.0.0.1:8080").Read(make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// The end of Relay is the end of its connections, and leaves nothing open.
+func TestRelayEnds(t *testing.T) {
+	to := container(t, "127.0.0.1:0", func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
+	toUDP := echoUDP(t, "127.0.0.1:0")
+	begin := openFiles(t)
+	for _, byClose := range []bool{false, true} {
+		h := open1(t, Options{}, publish(lo4, 8080, 8080, 80, 80, "tcp"), publish(lo4, 8080, 8080, 80, 80, "udp"))
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- h.Relay(ctx, func(m Mapping) netip.AddrPort {
+				if m.Proto == spec.UDP {
+					return toUDP
+				}
+				return to
+			})
+		}()
+		c, u := dial(t, "tcp", "127.0.0.1:8080"), dial(t, "udp", "127.0.0.1:8080")
+		if err := errors.Join(echo(c, "x"), echo(u, "x")); err != nil {
+			t.Fatal(err)
+		}
+		if byClose {
+			h.Close()
+		} else {
+			cancel()
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the connection is open: %v", err)
+		}
+		c.Close()
+		u.Close()
+		h.Close()
+	}
+	for end := time.Now().Add(2 * time.Second); openFiles(t) > begin; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d open files before, %d after", begin, openFiles(t))
+		}
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, fd := range fds {
+		if l, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && len(l) > 6 && l[:6] == "socket" || l == "anon_inode:[eventpoll]" {
+			n++
+		}
+	}
+	return n
+}
+
+func echo(c net.Conn, s string) error {
+	if _, err := c.Write([]byte(s)); err != nil {
+		return err
+	}
+	b := make([]byte, maxDatagram)
+	n, err := io.ReadAtLeast(c, b, len(s))
+	if err == nil && string(b[:n]) != s {
+		err = fmt.Errorf("%d bytes came back of %d", n, len(s))
+	}
+	return err
+}
+
+// echoUDP is a program in a container that sends back what it gets.
+func echoUDP(t *testing.T, at string) netip.AddrPort {
+	t.Helper()
+	c, err := net.ListenPacket("udp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	go func() {
+		b := make([]byte, maxDatagram)
+		for {
+			n, from, err := c.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			_, _ = c.WriteTo(b[:n], from)
+		}
+	}()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// A connected client takes answers only from the address it speaks to, so
+// the relay has to answer from there.
+func TestRelayUDP(t *testing.T) {
+	to := echoUDP(t, "127.0.0.1:0")
+	relayTo(t, to, publish(netip.Addr{}, 5353, 5353, 53, 53, "udp"))
+	for _, at := range []string{"127.0.0.1:5353", "127.0.0.9:5353", "[::1]:5353"} {
+		for range 20 {
+			c := dial(t, "udp", at)
+			for _, size := range []int{1, 1400, 60000} {
+				if err := echo(c, string(bytes.Repeat([]byte("d"), size))); err != nil {
+					t.Errorf("%s, %d bytes: %v", at, size, err)
+				}
+			}
+		}
+	}
+}
+
+func TestRelayUDPEmptyDatagram(t *testing.T) {
+	relayTo(t, echoUDP(t, "[::1]:0"), publish(lo4, 5353, 5353, 53, 53, "udp"))
+	c := dial(t, "udp", "127.0.0.1:5353")
+	if _, err := c.Write(nil); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Read(make([]byte, 10)); n != 0 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+}
+
+// Clients over the bound are dropped, those before them go on.
+func TestRelayUDPFlood(t *testing.T) {
+	relayTo(t, echoUDP(t, "127.0.0.1:0"), publish(lo4, 5353, 5353, 53, 53, "udp"))
+	first := dial(t, "udp", "127.0.0.1:5353")
+	if err := echo(first, "first"); err != nil {
+		t.Fatal(err)
+	}
+	served := 1
+	for range maxSessions + 20 {
+		c := dial(t, "udp", "127.0.0.1:5353")
+		_ = c.SetDeadline(time.Now().Add(100 * time.Millisecond))
+		if echo(c, "x") == nil {
+			served++
+		}
+	}
+	if served != maxSessions {
+		t.Errorf("%d clients are served, want %d", served, maxSessions)
+	}
+	if err := echo(first, "again"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExpire(t *testing.T) {
+	r := &relay{udpState: newUDPState()}
+	now := time.Now()
+	add := func(idle time.Duration, answered bool) {
+		fd, err := unix.Dup(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &session{sessionKey: sessionKey{listener: fd}, fd: fd, last: now.Add(-idle), answered: answered}
+		r.sessions[c.sessionKey], r.bySocket[int32(fd)] = c, c
+	}
+	add(29*time.Second, false)
+	add(31*time.Second, false)
+	add(89*time.Second, true)
+	add(91*time.Second, true)
+	r.expire(now)
+	if len(r.sessions) != 2 || len(r.bySocket) != 2 {
+		t.Errorf("%d sessions", len(r.sessions))
+	}
+	r.closeSessions()
+	if len(r.sessions) != 0 {
+		t.Errorf("%d sessions", len(r.sessions))
+	}
+}
+
+// Datagrams for many are not passed on.
+func TestRelayUDPBroadcast(t *testing.T) {
+	heard := make(chan string, 10)
+	l, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		b := make([]byte, 100)
+		for {
+			n, _, err := l.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			heard <- string(b[:n])
+		}
+	}()
+	relayTo(t, l.LocalAddr().(*net.UDPAddr).AddrPort(), publish(any4, 5353, 5353, 53, 53, "udp"))
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, m := range []struct{ to, say string }{{"127.255.255.255:5353", "to many"}, {"127.0.0.1:5353", "to one"}} {
+		if _, err := c.WriteTo([]byte(m.say), net.UDPAddrFromAddrPort(netip.MustParseAddrPort(m.to))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := <-heard; got != "to one" {
+		t.Errorf("%q was passed on", got)
+	}
+}

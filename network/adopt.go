@@ -1,0 +1,53 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/ports"
+	"github.com/safe-run/safe-run/spec"
+)
+
+// Adopt takes over the network of a running container whose supervisor is
+// gone or goes: its wiring stands, what a process has to do for it (ports
+// held, names answered) is taken up by this one.
+func (h *Host) Adopt(ctx context.Context, dir string, pid int, notice func(string)) (*Endpoint, error) {
+	e := &Endpoint{host: h, ready: make(chan struct{})}
+	close(e.ready)
+	e.ask.Notice = notice
+	s, ok, err := loadState(dir)
+	if err != nil || !ok {
+		return e, err
+	}
+	e.st = s
+	if e.held, err = reopen(s.Ports); err != nil {
+		return e, err
+	}
+	if e.nsfd, err = holdNetNS(pid); err != nil {
+		return e, err
+	}
+	return e, errors.Join(e.resolveEgress(ctx), e.listenDNS())
+}
+
+// reopen binds the ports of a container again. The process before may still
+// be letting go of them.
+func reopen(mappings []ports.Mapping) (*ports.Held, error) {
+	if len(mappings) == 0 {
+		return nil, nil
+	}
+	var asked []spec.Publish
+	for _, m := range mappings {
+		asked = append(asked, spec.Publish{
+			HostIP: m.Host, HostFirst: m.HostPort, HostLast: m.HostPort,
+			Ports: spec.PortRange{First: m.Port, Last: m.Port, Proto: m.Proto},
+		})
+	}
+	for end := time.Now().Add(2 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		held, err := ports.Open(asked, ports.Options{})
+		if err == nil || fail.KindOf(err) != fail.Conflict || time.Now().After(end) {
+			return held, err
+		}
+	}
+}
