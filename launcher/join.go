@@ -73,7 +73,7 @@ func (r *run) join(ctx context.Context) (*joined, error) {
 	if err != nil || !p.runs() { // the number may have come to mean another process
 		return nil, notRunning(errors.Join(err, errors.New("its first process has ended")))
 	}
-	if host, err := sameFile(ns, "/proc/self/ns/net"); host || err != nil {
+	if host, err := sameFile(ns, "/proc/thread-self/ns/net"); host || err != nil {
 		ns.Close()
 		if err == nil {
 			err = fail.New(fail.Refused, "container %s has the host's network, which cannot be joined", ref)

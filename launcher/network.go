@@ -20,6 +20,9 @@ func (r *run) reserveNetwork(ctx context.Context) (err error) {
 	if r.joined, err = r.join(ctx); err != nil {
 		return err
 	}
+	if r.joined != nil {
+		r.Workload.Hostname = r.joined.hostname(r.Store.Root)
+	}
 	w := r.Workload
 	r.net, err = r.Networks.Reserve(ctx, network.Ask{
 		ID: r.rec.ID, Name: w.Name, Hostname: w.Hostname, Dir: r.entry.Dir,

@@ -50,9 +50,6 @@ func (r *run) input(f facts, files spec.HostFiles) (spec.Input, error) {
 }
 
 func (r *run) hostname() string {
-	if r.joined != nil {
-		return r.joined.hostname(r.Store.Root)
-	}
 	if r.Workload.Hostname != "" {
 		return r.Workload.Hostname
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/store"
 	"github.com/safe-run/safe-run/network"
@@ -149,6 +150,13 @@ func (r *run) undo(ctx context.Context) {
 	if r.abandoned.Load() {
 		r.entry.Release()
 		return
+	}
+	if r.pid != 0 {
+		// Of a task that was not started the shim would wait for the end of its
+		// output first, 10 seconds, and only then end it.
+		ctx, cancel := r.detached(ctx)
+		defer cancel()
+		_ = r.kill(ctx, r.rec.ID, unix.SIGKILL)
 	}
 	_ = r.Launcher.remove(ctx, r.entry, r.rec)
 }

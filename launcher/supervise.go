@@ -3,7 +3,10 @@ package launcher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,19 +34,26 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 	defer stopServing()
 	go r.net.Serve(serving)
 	aside := make(chan error, 1)
-	go func() { aside <- r.aside(ctx); close(aside) }()
+	ready := make(chan struct{})
+	go func() { aside <- r.aside(ctx, ready); close(aside) }()
 	settled := time.AfterFunc(settleAfter, settle)
 	defer settled.Stop()
 
-	for _, s := range waiting {
-		if done, err := r.deliver(ctx, first, s); done {
-			return 0, err
+	var asked os.Signal           // to end
+	var incoming <-chan os.Signal // signals, once the container is ready
+	heed := func(s os.Signal) (bool, error) {
+		if fatal(s) {
+			asked = s
 		}
+		return r.deliver(ctx, first, s)
 	}
 	broken, watch := r.io.broken, (<-chan error)(aside)
 	for {
 		select {
 		case e := <-exited:
+			if isNotFound(e.err) {
+				return 0, errors.Join(r.lost(ctx, e.err, asked, signals), <-aside)
+			}
 			if e.err != nil {
 				if r.tty != nil {
 					r.tty.restore()
@@ -69,8 +79,15 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 			_ = r.kill(ctx, r.rec.ID, unix.SIGKILL)
 			<-exited
 			return 128 + int(unix.SIGPIPE), r.finish(ctx, 128+int(unix.SIGPIPE), signals)
-		case s := <-signals:
-			if done, err := r.deliver(ctx, first, s); done {
+		case <-ready:
+			ready, incoming = nil, signals
+			for _, s := range waiting {
+				if done, err := heed(s); done {
+					return 0, err
+				}
+			}
+		case s := <-incoming:
+			if done, err := heed(s); done {
 				return 0, err
 			}
 		}
@@ -99,14 +116,29 @@ func (r *run) deliver(ctx context.Context, first initProcess, s os.Signal) (done
 	return false, nil
 }
 
+// lost cleans up after a container whose task is gone without a status: its
+// shim was killed, or somebody else removed it.
+func (r *run) lost(ctx context.Context, err error, asked os.Signal, signals <-chan os.Signal) error {
+	err = engineError(err, "waiting for the container")
+	if asked != nil {
+		err = interrupted(asked)
+	}
+	return errors.Join(err, killCgroups(r.rec.Cgroup), r.finish(ctx, 137, signals))
+}
+
 // aside is what must happen but need not delay the container: the second
-// attestation, and what the caller adds.
-func (r *run) aside(ctx context.Context) error {
+// attestation, and what the caller adds. ready is closed once signals can be
+// passed on.
+func (r *run) aside(ctx context.Context, ready chan<- struct{}) error {
 	if r.Attest != nil {
 		if err := r.Attest(int(r.pid), r.spec, r.mapped(), true); err != nil {
 			return err
 		}
 	}
+	if i := r.Workload.Init; i != nil && *i {
+		awaitInit(r.pid)
+	}
+	close(ready)
 	if err := fault("running"); err != nil {
 		return err
 	}
@@ -114,6 +146,24 @@ func (r *run) aside(ctx context.Context) error {
 		return r.Aside(ctx)
 	}
 	return nil
+}
+
+// awaitInit waits until the init of a container holds the signals it passes
+// on. One that comes before is lost: the kernel drops it for a first process
+// that does not handle it. Still earlier, which the attestation waits for, it
+// would meet the runtime's own process.
+func awaitInit(pid uint32) {
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return
+		}
+		_, mask, _ := strings.Cut(string(status), "\nSigBlk:\t")
+		mask, _, _ = strings.Cut(mask, "\n")
+		if n, _ := strconv.ParseUint(mask, 16, 64); n&(1<<(unix.SIGTERM-1)) != 0 {
+			return
+		}
+	}
 }
 
 // settleAfter is how long a container must run before the launcher gives

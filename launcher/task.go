@@ -106,6 +106,9 @@ func (r *run) createTask(ctx context.Context) (err error) {
 	if err != nil {
 		return r.explain(engineError(err, "starting the container"))
 	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
 	return fault("start")
 }
 

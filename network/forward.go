@@ -1,8 +1,41 @@
 package network
 
-// openForward sees to it that packets of a network are forwarded.
-func (h *Host) openForward(d Definition) (told []string, err error) { return nil, nil }
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
 
-func (h *Host) closeForward(d Definition) error { return nil }
+	"github.com/safe-run/safe-run/internal/netfilter"
+)
 
-func (h *Host) closeAll() error { return h.Table.Remove() }
+// openForward sees to it that the host forwards packets of a network: by its
+// settings, and past the filters of others. It says what it changed.
+func (h *Host) openForward(d Definition) (told []string, err error) {
+	notice, err := h.forwarding().Enable(d.V4().IsValid(), d.V6().IsValid())
+	if err != nil {
+		return nil, err
+	}
+	if notice != "" {
+		told = append(told, notice)
+	}
+	made, warnings, err := h.Table.OpenForward(d.Bridge)
+	for _, r := range made {
+		told = append(told, fmt.Sprintf("let containers through %s, which drops what is forwarded, until the last one ends", r))
+	}
+	return append(told, warnings...), err
+}
+
+func (h *Host) closeForward(d Definition) error { return h.Table.CloseForward(d.Bridge) }
+
+// closeAll sets the host back once no container has a network.
+func (h *Host) closeAll() error {
+	_, err := h.forwarding().Restore()
+	return errors.Join(err, h.Table.Remove())
+}
+
+func (h *Host) forwarding() netfilter.Forwarding {
+	return netfilter.Forwarding{
+		Table: h.Table, State: filepath.Join(h.Store.Run, "forwarding.json"),
+		Ours: func(name string) bool { return validBridge(name) || validPort(name) },
+	}
+}

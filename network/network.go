@@ -117,7 +117,7 @@ func (h *Host) Reserve(ctx context.Context, a Ask) (*Endpoint, error) {
 		close(e.ready)
 		return e, e.planNames()
 	}
-	err := e.reserve(ctx)
+	err := e.reserve()
 	if err != nil {
 		close(e.ready)
 		return e, err
@@ -129,7 +129,7 @@ func (h *Host) Reserve(ctx context.Context, a Ask) (*Endpoint, error) {
 	return e, nil
 }
 
-func (e *Endpoint) reserve(ctx context.Context) error {
+func (e *Endpoint) reserve() (err error) {
 	defs, err := e.definitions()
 	if err != nil {
 		return err
@@ -139,6 +139,11 @@ func (e *Endpoint) reserve(ctx context.Context) error {
 	if err := e.st.save(e.ask.Dir); err != nil {
 		return err
 	}
+	defer func() { // what was taken until an error is given back by the file, too
+		if serr := e.st.save(e.ask.Dir); err == nil {
+			err = serr
+		}
+	}()
 	for i, d := range defs {
 		if d == nil {
 			continue
@@ -152,10 +157,7 @@ func (e *Endpoint) reserve(ctx context.Context) error {
 	if err := e.publish(); err != nil {
 		return err
 	}
-	if err := e.planNames(); err != nil {
-		return err
-	}
-	return e.st.save(e.ask.Dir)
+	return e.planNames()
 }
 
 // definitions looks the networks up: safe-run's own first, then CNI's, whose
@@ -394,7 +396,7 @@ func holdNetNS(pid int) (*os.File, error) {
 		return nil, fail.Wrap(fail.Internal, err, "the container's network namespace")
 	}
 	var theirs, ours unix.Stat_t
-	err = errors.Join(unix.Fstat(int(f.Fd()), &theirs), unix.Stat("/proc/self/ns/net", &ours))
+	err = errors.Join(unix.Fstat(int(f.Fd()), &theirs), unix.Stat("/proc/thread-self/ns/net", &ours))
 	if err == nil && theirs.Ino == ours.Ino && theirs.Dev == ours.Dev {
 		err = errors.New("it is the host's")
 	}

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/safe-run/safe-run/spec"
 )
 
 // ipcSysctls belong to the IPC namespace (runc,
@@ -99,7 +101,12 @@ func kernelRules() []Rule {
 			GivesAway: "limits of the container's own namespaces, nested user namespaces among them",
 			SaferWay:  "leave it out",
 			Check: eachSysctl(func(_ *Request, name, value string) (Finding, bool) {
-				return Finding{Need: Need{Key: "sysctls", Value: name}}, scopeOf(name) == scopeOther && !hasControl(value)
+				f := Finding{Need: Need{Key: "sysctls", Value: name}}
+				if spec.GuardedSysctl(name) && value != "0" {
+					f.Why = "others on the container's network could then change its routes"
+					return f, !hasControl(value)
+				}
+				return f, scopeOf(name) == scopeOther && !hasControl(value)
 			}),
 		},
 		{

@@ -134,6 +134,11 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed) (int,
 		return 0, printRefusals(inv.Refusals, refusals)
 	}
 
+	for i := range w.Publish { // the policy has seen them as they were typed
+		if p := &w.Publish[i]; !p.HostIP.IsValid() {
+			p.HostIP = site.PublishDefault()
+		}
+	}
 	blocks, err := blockDevices(w.Resources)
 	if err != nil {
 		return 0, err

@@ -29,6 +29,7 @@ func tcpAndUDP(prefix string, first, last uint16, for_ ...time.Duration) []Allow
 }
 
 func TestEgress(t *testing.T) {
+	t.Parallel()
 	w := newTopology(t)
 	a, b, c := w.ct["a"], w.ct["b"], w.ct["c"]
 	w.outside.addr("lo", "198.51.100.7/32", "198.51.100.200/32", "2001:db8:1::7/128")

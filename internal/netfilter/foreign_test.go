@@ -130,7 +130,7 @@ table ip b { chain f { type filter hook forward priority 5; policy accept; ip da
 	chain first { type filter hook forward priority -10; policy drop; accept; }
 	chain other { type filter hook forward priority 0; policy accept; ip daddr 198.51.100.66 drop; iifname "eth7" drop; iifname != "saferun0" oifname "eth9" drop; }
 	chain last { type filter hook forward priority 10; policy drop; oifname "docker*" drop; goto on; }
-	chain on { iifname { "eth0", "lo" } drop; iifname "safe*" accept; oifname "safe*" accept; }
+	chain on { iifname { "eth7", "lo" } drop; iifname "safe*" accept; oifname "safe*" accept; }
 }
 `, nil},
 }
@@ -161,6 +161,7 @@ func ufw(policy, reject string) string {
 }
 
 func TestForeign(t *testing.T) {
+	t.Parallel()
 	w := newTopology(t)
 	a := w.ct["a"]
 	w.outside.addr("lo", "198.51.100.66/32")
@@ -286,6 +287,7 @@ func TestForeignOwner(t *testing.T) {
 }
 
 func TestForeignLegacy(t *testing.T) {
+	t.Parallel()
 	w := newTopology(t)
 	a := w.ct["a"]
 	w.outside.serve("outside", "[::]:80")

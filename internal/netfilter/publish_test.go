@@ -21,6 +21,7 @@ func published(host string, port uint16, c *container) (out []Publish) {
 }
 
 func TestPublished(t *testing.T) {
+	t.Parallel()
 	w := newTopology(t)
 	a, b, c, e := w.ct["a"], w.ct["b"], w.ct["c"], w.ct["e"]
 	w.host.addr("eth0", "192.0.2.9/24", "2001:db8::9/64")
@@ -32,9 +33,13 @@ func TestPublished(t *testing.T) {
 		host string
 		port uint16
 	}{
-		{"0.0.0.0", 8080}, {"::", 8080},
-		{"192.0.2.9", 8081}, {"2001:db8::9", 8081},
-		{"127.0.0.1", 8082}, {"::1", 8082}, {"fe80::1", 8082},
+		{"0.0.0.0", 8080},
+		{"::", 8080},
+		{"192.0.2.9", 8081},
+		{"2001:db8::9", 8081},
+		{"127.0.0.1", 8082},
+		{"::1", 8082},
+		{"fe80::1", 8082},
 	} {
 		all = append(all, published(p.host, p.port, b)...)
 	}
@@ -106,6 +111,7 @@ func TestPublished(t *testing.T) {
 // A neighbour's packets to 127.0.0.1 arrive where an interface has
 // route_localnet.
 func TestLoopbackFromNeighbour(t *testing.T) {
+	t.Parallel()
 	w := newTopology(t)
 	w.ct["b"].serve("b", "[::]:80")
 	w.host.serve("host", "127.0.0.1:7777")

@@ -19,6 +19,7 @@ func at(addr any, port string) string {
 }
 
 func TestTraffic(t *testing.T) {
+	t.Parallel()
 	w := newTopology(t)
 	a, b, c, d, e := w.ct["a"], w.ct["b"], w.ct["c"], w.ct["d"], w.ct["e"]
 	w.host.serve("host", "[::]:22")
@@ -34,8 +35,10 @@ func TestTraffic(t *testing.T) {
 		}
 	})
 	t.Run("internal", func(t *testing.T) {
-		for _, to := range []string{at(outLAN, "80"), at(outLAN6, "80"), at(hostLAN, "22"), at(hostLAN6, "22"),
-			at(a.addr[0], "80"), at(a.addr[1], "80"), at(c.addr[0], "80"), at(c.addr[1], "80")} {
+		for _, to := range []string{
+			at(outLAN, "80"), at(outLAN6, "80"), at(hostLAN, "22"), at(hostLAN6, "22"),
+			at(a.addr[0], "80"), at(a.addr[1], "80"), at(c.addr[0], "80"), at(c.addr[1], "80"),
+		} {
 			e.both(t, "from internal", to, refused)
 		}
 		a.both(t, "to internal", at(e.addr[0], "80"), refused)
@@ -93,6 +96,7 @@ func TestTraffic(t *testing.T) {
 }
 
 func TestForged(t *testing.T) {
+	t.Parallel()
 	w := newTopology(t)
 	a := w.ct["a"]
 	w.outside.serve("outside", "[::]:80")

@@ -203,3 +203,40 @@ func (n *space) mac(name string) net.HardwareAddr {
 	}
 	return l.Attrs().HardwareAddr
 }
+
+// advertise sends a router advertisement.
+func advertise(t *testing.T, n *space, name string) {
+	t.Helper()
+	l, err := n.nl.LinkByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.do(func() {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(fd)
+		_ = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_HOPS, 255)
+		_ = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_IF, l.Attrs().Index)
+		var src unix.SockaddrInet6
+		as, _ := n.nl.AddrList(l, unix.AF_INET6)
+		for _, a := range as {
+			if a.IP.IsLinkLocalUnicast() {
+				copy(src.Addr[:], a.IP.To16())
+			}
+		}
+		src.ZoneId = uint32(l.Attrs().Index)
+		if err := unix.Bind(fd, &src); err != nil {
+			return // not there yet
+		}
+		const lifetime = 7 // times 256 s
+		ra := []byte{134, 0, 0, 0, 64, 0, lifetime, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+		all := &unix.SockaddrInet6{ZoneId: uint32(l.Attrs().Index)}
+		copy(all.Addr[:], []byte{0: 0xff, 1: 2, 15: 1})
+		if err := unix.Sendto(fd, ra, 0, all); err != nil {
+			t.Errorf("a router's advertisement: %v", err)
+		}
+	})
+}

@@ -97,11 +97,6 @@ func (r *relay) listen() error {
 		if s.Proto == spec.SCTP {
 			continue
 		}
-		if s.Proto == spec.UDP {
-			if err := tellDestination(s); err != nil {
-				return err
-			}
-		}
 		if err := r.watch(s.fd); err != nil {
 			return err
 		}

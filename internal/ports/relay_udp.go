@@ -48,11 +48,11 @@ func newUDPState() udpState {
 }
 
 // tellDestination has a socket tell the address each datagram was sent to.
-func tellDestination(s socket) error {
-	if s.Host.Is4() {
-		return unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+func tellDestination(fd int, a netip.Addr) error {
+	if a.Is4() {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 	}
-	return unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 }
 
 // datagrams takes what clients have sent to a published port.

@@ -110,6 +110,10 @@ func open(a netip.Addr, port uint16, proto string) (int, error) {
 		// with or without this option.
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	}
+	if err == nil && proto == spec.UDP {
+		// From the first datagram on: what waits for Relay is for it too.
+		err = tellDestination(fd, a)
+	}
 	if err == nil {
 		err = unix.Bind(fd, sockaddr(netip.AddrPortFrom(a, port)))
 	}

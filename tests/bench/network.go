@@ -2,11 +2,11 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -133,7 +133,8 @@ func together(n int, c contender) (time.Duration, []string, error) {
 	for i := range n {
 		ended.Go(func() {
 			cmd := exec.Command(c.args()[0], c.args()[1:]...)
-			cmd.Stderr = os.Stderr
+			var notes bytes.Buffer
+			cmd.Stderr = &notes
 			in, err := cmd.StdinPipe()
 			out, outErr := cmd.StdoutPipe()
 			if err := errors.Join(err, outErr, startIn(c.in, cmd)); err != nil {
@@ -145,7 +146,9 @@ func together(n int, c contender) (time.Duration, []string, error) {
 			lines[i], err = bufio.NewReader(out).ReadString('\n')
 			lines[i] = strings.TrimSpace(lines[i])
 			begun.Done()
-			errs[i] = errors.Join(err, cmd.Wait())
+			if err := errors.Join(err, cmd.Wait()); err != nil {
+				errs[i] = fmt.Errorf("%s: %w\n%s", c.name, err, notes.Bytes())
+			}
 		})
 	}
 	begun.Wait()

@@ -152,7 +152,7 @@ http { access_log off; sendfile on; keepalive_requests 1000000000; server { list
 		}
 	}
 	answers := func() error {
-		_, err := outputIn(&p.site.peer, exec.Command("busybox", "wget", "-q", "-O", "-", fmt.Sprintf("http://%s:%d/", hostAddress, port)))
+		_, err := outputIn(&p.site.peer, exec.Command("curl", "-sS", "-f", "-m", "5", fmt.Sprintf("http://%s:%d/", hostAddress, port)))
 		return err
 	}
 	return p.run(answers, "--cap-add", "CHOWN", "--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "NET_BIND_SERVICE",

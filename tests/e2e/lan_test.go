@@ -7,15 +7,18 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,6 +50,44 @@ type lan struct {
 	holder *exec.Cmd
 	ns     *os.File
 	stop   []io.Closer
+	asked  sync.Map // names that the name server was asked for
+}
+
+// names answers questions for addresses of the names it knows.
+func (l *lan) names(c net.PacketConn) {
+	known := map[string]string{"listed.test.": worldAddr, "other.test.": lanAddr, "rebind.test.": "169.254.169.254"}
+	b := make([]byte, 4096)
+	for {
+		n, from, err := c.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		var p dnsmessage.Parser
+		h, err := p.Start(b[:n])
+		if err != nil {
+			continue
+		}
+		q, err := p.Question()
+		if err != nil {
+			continue
+		}
+		name := strings.ToLower(q.Name.String())
+		l.asked.Store(name, true)
+		r := dnsmessage.Message{Header: dnsmessage.Header{ID: h.ID, Response: true, RecursionAvailable: true}, Questions: []dnsmessage.Question{q}}
+		a, ok := known[name]
+		switch {
+		case !ok:
+			r.RCode = dnsmessage.RCodeNameError
+		case q.Type == dnsmessage.TypeA:
+			r.Answers = []dnsmessage.Resource{{
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 60},
+				Body:   &dnsmessage.AResource{A: netip.MustParseAddr(a).As4()},
+			}}
+		}
+		if msg, err := r.Pack(); err == nil {
+			_, _ = c.WriteTo(msg, from)
+		}
+	}
 }
 
 // connectLan makes the neighbour and the wire to it, and the services on both ends.
@@ -145,6 +186,12 @@ func (l *lan) serve() error {
 			l.stop = append(l.stop, h)
 			go answer200(h)
 		}
+		d, err := net.ListenPacket("udp", ":53")
+		if err != nil {
+			return err
+		}
+		l.stop = append(l.stop, d)
+		go l.names(d)
 		u, err := net.ListenPacket("udp", ":7")
 		if err != nil {
 			return err

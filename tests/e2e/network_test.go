@@ -110,30 +110,38 @@ func TestPublishForms(t *testing.T) {
 	}
 }
 
-// TestPublishUDP: a datagram goes in and its answer out.
+// TestPublishUDP: a datagram goes in and its answer out, by each address.
 func TestPublishUDP(t *testing.T) {
 	before := take(t)
 	t.Cleanup(func() { settle(t, before) })
-	beside(t, nil, "-p", "18085:9000/udp", "busybox", "nc", "-u", "-l", "-p", "9000", "-e", "cat")
-	for _, to := range []string{"127.0.0.1:18085"} {
-		c, err := net.Dial("udp", to)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		got := make([]byte, 16)
-		var n int
-		for range 30 {
-			_ = c.SetDeadline(time.Now().Add(200 * time.Millisecond))
-			_, _ = c.Write([]byte("ping"))
-			if n, err = c.Read(got); err == nil {
-				break
-			}
-		}
-		if string(got[:n]) != "ping" {
-			t.Errorf("%s: %q, %v", to, got[:n], err)
+	beside(t, nil, "-p", "18085:9000/udp", "safe-run-probe", "echo-udp", ":9000")
+	for _, to := range []string{"127.0.0.1", "[::1]", hostAddr, "[" + hostAddr6 + "]"} {
+		if err := retry(func() error { return ping(to + ":18085") }); err != nil {
+			t.Errorf("%s: %v", to, err)
 		}
 	}
+	if err := here.lan.inside(func() error { return retry(func() error { return ping(hostAddr + ":18085") }) }); err != nil {
+		t.Errorf("from the neighbour: %v", err)
+	}
+}
+
+// ping sends a datagram and waits for it to come back.
+func ping(to string) error {
+	c, err := net.Dial("udp", to)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(200 * time.Millisecond))
+	if _, err := c.Write([]byte("ping")); err != nil {
+		return err
+	}
+	got := make([]byte, 16)
+	n, err := c.Read(got)
+	if err == nil && string(got[:n]) != "ping" {
+		err = fmt.Errorf("%q", got[:n])
+	}
+	return err
 }
 
 // TestPublishRandom: -P and a port without a number take free ones.
@@ -173,6 +181,7 @@ func retry(f func() error) (err error) {
 // TestPortInUse: the error names who has the port, and nothing is made.
 func TestPortInUse(t *testing.T) {
 	before := take(t)
+	t.Cleanup(func() { settle(t, before) })
 	for _, p := range []string{"2222:80", "127.0.0.1:2222:80", hostAddr + ":2222:80"} {
 		r := run("--rm", "-p", p, "busybox", "true")
 		if r.code != 125 || !strings.Contains(r.stderr, "2222") || !strings.Contains(r.stderr, "in use") {
@@ -187,7 +196,6 @@ func TestPortInUse(t *testing.T) {
 	if r := run("--rm", "-p", "192.0.2.77:18087:80", "busybox", "true"); r.code != 125 {
 		t.Errorf("an address that is not the host's: %s", r)
 	}
-	t.Cleanup(func() { settle(t, before) })
 }
 
 // TestEgress: out by NAT, in v4 and v6; not to metadata, not to the host.
@@ -375,11 +383,43 @@ func TestEgressList(t *testing.T) {
 		{"203.0.113.0/24:*", "http://203.0.113.5/\nhttp://203.0.113.5:8443/\n"},
 		{"[" + worldAddr6 + "]:80," + lanAddr + ":80", "http://198.51.100.2/\nhttp://[fd53:113::5]/\n"},
 		{worldAddr + ":80/udp", ""},
-		{"169.254.169.254:80", ""},
+		{"0.0.0.0/0:80", "http://203.0.113.5/\nhttp://198.51.100.2/\n"},
 	} {
 		if r := sh(try, "--egress", c.egress); r.code != 0 || r.stdout != c.want {
 			t.Errorf("--egress %s: wanted %q, got %s", c.egress, c.want, r)
 		}
+	}
+	settle(t, before)
+}
+
+// TestEgressNames: a name of the list leads where it leads, other names
+// nowhere: not even to the name server.
+func TestEgressNames(t *testing.T) {
+	before := take(t)
+	try := func(name string) string { return "timeout 4 wget -q -O - http://" + name + "/" }
+	flags := []string{"--dns", lanAddr, "--egress", "listed.test:80,rebind.test:80"}
+	if r := sh(try("listed.test"), flags...); r.stdout != "you are "+hostAddr+"\n" {
+		t.Errorf("a listed name: %s", r)
+	}
+	if r := sh(try("LISTED.test"), flags...); r.stdout != "you are "+hostAddr+"\n" {
+		t.Errorf("a listed name in capitals: %s", r)
+	}
+	for _, n := range []string{"other.test", "rebind.test", "secret.other.test", lanAddr, "169.254.169.254"} {
+		if r := sh(try(n), flags...); r.code == 0 {
+			t.Errorf("%s: %s", n, r)
+		}
+	}
+	for _, n := range []string{"other.test.", "secret.other.test."} {
+		if _, asked := here.lan.asked.Load(n); asked {
+			t.Errorf("the name server was asked for %s, which is not listed", n)
+		}
+	}
+	if r := sh("nslookup secret.other.test "+lanAddr, flags...); r.code == 0 {
+		t.Errorf("the name server itself is reached: %s", r)
+	}
+	// Without a list the name server is asked for everything.
+	if r := sh(try("other.test"), "--dns", lanAddr); r.stdout != "you are "+hostAddr+"\n" {
+		t.Errorf("--dns: %s", r)
 	}
 	settle(t, before)
 }

@@ -40,6 +40,10 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == childWord {
 		runChild(os.Args[2])
 	}
+	if len(os.Args) == 3 && os.Args[1] == "echo-udp" {
+		fmt.Fprintln(os.Stderr, "probe:", echoUDP(os.Args[2]))
+		os.Exit(2)
+	}
 	asJSON := flag.Bool("json", false, "print JSON")
 	here := flag.Bool("here", false, "run even outside a container")
 	flag.Parse()
