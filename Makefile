@@ -22,7 +22,7 @@ ENGINE := build/engine
 # Left out: Kubernetes' interface, and snapshotters that are not used here.
 CONTAINERD_TAGS := no_cri no_btrfs no_zfs no_devmapper no_aufs
 
-.PHONY: help build build-faults engine deps images servers probe demo test test-vm bench lint install clean FORCE
+.PHONY: help build build-faults engine cni deps images servers probe demo test test-vm bench lint install clean FORCE
 
 help: ## this text
 	@echo "safe-run: docker run, least privilege by default"; echo
@@ -55,12 +55,22 @@ $(ENGINE)/.built: engine/go.mod engine/go.sum | deps
 	@install -m 0755 /usr/bin/tini-static $(ENGINE)/tini
 	@touch $@
 
+# Plugins of other networks than safe-run's own, for the tests; a site has its own.
+CNI_PLUGINS := main/bridge main/ptp ipam/host-local meta/portmap
+cni: $(ENGINE)/cni/.built ## build/engine/cni: some CNI plugins, for the tests
+$(ENGINE)/cni/.built: engine/go.mod engine/go.sum
+	@mkdir -p $(@D)
+	@cd engine && for plugin in $(CNI_PLUGINS); do \
+		$(STATIC) -ldflags '-s -w' -o ../$(@D)/ github.com/containernetworking/plugins/plugins/$$plugin; \
+	done
+	@touch $@
+
 # The file or program each Debian package is wanted for.
 DEPS := gcc=/usr/bin/gcc libc6-dev=/usr/include/stdlib.h pkg-config=/usr/bin/pkg-config \
 	libseccomp-dev=/usr/include/seccomp.h busybox-static=/bin/busybox tini=/usr/bin/tini-static \
 	ca-certificates=/etc/ssl/certs/ca-certificates.crt bsdutils=/usr/bin/script apparmor=/sbin/apparmor_parser \
 	iproute2=/bin/ip nftables=/usr/sbin/nft iptables=/usr/sbin/iptables curl=/usr/bin/curl \
-	wrk=/usr/bin/wrk redis-tools=/usr/bin/redis-benchmark
+	nftables=/usr/sbin/nft wrk=/usr/bin/wrk redis-tools=/usr/bin/redis-benchmark
 
 deps: ## install what is missing of the Debian packages needed
 	@command -v $(GO) >/dev/null || { \
@@ -107,7 +117,7 @@ build/images/nginx.tar build/images/redis.tar: $(wildcard tests/imagekit/*.go) |
 demo: deps build engine images ## a hardened container, and the refusals, on this machine (root)
 	@tests/demo.sh
 
-test: deps build build-faults engine images servers ## unit tests, fuzz seeds, and everything against a real containerd (root)
+test: deps build build-faults engine cni images servers ## unit tests, fuzz seeds, and everything against a real containerd (root)
 	@[[ $$(id -u) = 0 ]] || { echo "make test needs root: it runs containers" >&2; exit 1; }
 	@$(GO) test -timeout 20m ./...
 

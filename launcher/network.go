@@ -102,5 +102,8 @@ func (r *run) connect(ctx context.Context) error {
 		attested <- r.Attest(int(r.pid), r.spec, r.mapped(), false)
 	}()
 	err := r.net.Wire(ctx, int(r.pid))
+	if err == nil && r.net.Late() { // into the files that are bound already
+		err = r.writeNames(filesIn(r.entry.Dir))
+	}
 	return errors.Join(<-attested, err, fault("wire"))
 }

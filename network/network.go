@@ -157,7 +157,7 @@ func (e *Endpoint) reserve() (err error) {
 	if err := e.publish(); err != nil {
 		return err
 	}
-	return e.planNames()
+	return errors.Join(e.checkCNI(), e.planNames())
 }
 
 // definitions looks the networks up: safe-run's own first, then CNI's, whose
@@ -182,13 +182,13 @@ func (e *Endpoint) definitions() ([]*Definition, error) {
 		}
 		out = append(out, nil)
 		e.cni = append(e.cni, n)
-		e.st.CNI = append(e.st.CNI, cniUse{Name: u.Name, Interface: interfaceName(i), use: u})
+		e.st.CNI = append(e.st.CNI, cniUse{Network: u.Name, Interface: interfaceName(i), use: u})
 	}
 	if len(e.st.CNI) > 0 && len(out) > len(e.st.CNI) {
 		return nil, fail.New(fail.Usage, "a container cannot be on a CNI network and on another one at once")
 	}
 	if len(e.st.CNI) > 0 && e.ask.Egress.Mode != spec.EgressAll {
-		return nil, fail.New(fail.HostCannot, "--egress cannot be enforced on the CNI network %q, which safe-run does not filter", e.st.CNI[0].Name)
+		return nil, fail.New(fail.HostCannot, "--egress cannot be enforced on the CNI network %q, which safe-run does not filter", e.st.CNI[0].Network)
 	}
 	return out, nil
 }
@@ -382,8 +382,10 @@ func (e *Endpoint) Wire(ctx context.Context, pid int) (err error) {
 	if err := Wire(e.nsfd, e.st.Leases); err != nil {
 		return err
 	}
-	if err := e.wireCNI(ctx); err != nil {
-		return err
+	if e.Late() {
+		if err := e.wireCNI(ctx); err != nil {
+			return err
+		}
 	}
 	return e.listenDNS()
 }
@@ -414,6 +416,9 @@ func (e *Endpoint) Addresses() []netip.Addr {
 		for _, p := range l.Addrs {
 			out = append(out, p.Addr())
 		}
+	}
+	for _, u := range e.st.CNI {
+		out = append(out, u.addrs...)
 	}
 	return out
 }

@@ -13,7 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -326,7 +325,13 @@ func networkName(data []byte) string {
 // validName has the specification's rule for names of networks and ids of
 // containers, and a bound.
 func validName(s string) bool {
-	return len(s) <= maxName && regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`).MatchString(s)
+	for i, c := range []byte(s) {
+		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !alnum && (i == 0 || !strings.ContainsRune("_.-", rune(c))) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxName
 }
 
 // readRegular reads a regular file of a bounded size. It waits for nothing.

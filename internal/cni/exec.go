@@ -74,14 +74,14 @@ func (r runner) ExecPlugin(ctx context.Context, path string, stdin []byte, envir
 		err = fmt.Errorf("it gave more than %d bytes", maxOutput)
 	}
 	if err == nil {
-		return out.Bytes(), nil
+		return out.buf.Bytes(), nil
 	}
 	var said types.Error
-	if json.Unmarshal(out.Bytes(), &said) == nil && said.Msg != "" {
+	if json.Unmarshal(out.buf.Bytes(), &said) == nil && said.Msg != "" {
 		return nil, errors.New(clean(strings.Trim(said.Msg+"; "+said.Details, "; ")))
 	}
-	if errs.Len() > 0 {
-		return nil, fmt.Errorf("%w: %s", err, clean(errs.String()))
+	if errs.buf.Len() > 0 {
+		return nil, fmt.Errorf("%w: %s", err, clean(errs.buf.String()))
 	}
 	return nil, err
 }
@@ -101,17 +101,14 @@ func environment(all []string) []string {
 
 // bounded keeps the beginning of what is written to it.
 type bounded struct {
-	bytes.Buffer
+	buf  bytes.Buffer // not embedded: its ReadFrom has no bound
 	max  int
 	over bool
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	room := b.max - b.Len()
-	if len(p) > room {
-		b.over = true
-		_, _ = b.Buffer.Write(p[:room])
-		return len(p), nil
-	}
-	return b.Buffer.Write(p)
+	keep := p[:min(len(p), b.max-b.buf.Len())]
+	b.over = b.over || len(keep) < len(p)
+	_, _ = b.buf.Write(keep)
+	return len(p), nil
 }
