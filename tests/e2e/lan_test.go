@@ -92,8 +92,12 @@ func (l *lan) names(c net.PacketConn) {
 
 // connectLan makes the neighbour and the wire to it, and the services on both ends.
 func connectLan() (*lan, error) {
-	l := &lan{holder: exec.Command("unshare", "--net", "sleep", "infinity")}
-	l.holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	l := &lan{holder: exec.Command("unshare", "--net", "cat")}
+	stdin, err := l.holder.StdinPipe() // cat ends with this process, however it ends
+	if err != nil {
+		return nil, err
+	}
+	l.stop = append(l.stop, stdin)
 	if err := l.holder.Start(); err != nil {
 		return nil, err
 	}
