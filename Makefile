@@ -121,7 +121,13 @@ test: deps build build-faults engine cni images servers ## unit tests, fuzz seed
 	@[[ $$(id -u) = 0 ]] || { echo "make test needs root: it runs containers" >&2; exit 1; }
 	@$(GO) test -timeout 20m ./...
 
-test-vm: build engine images ## safe-run inside a Debian with systemd, cgroup v2 and AppArmor, in qemu (root)
+# What asks the kernel for much is tested in it, compiled here.
+VM_TESTED := ./tests/e2e ./network ./internal/netfilter ./internal/ports ./internal/resolver
+test-vm: DEPS += qemu-system-x86=/usr/bin/qemu-system-x86_64 mmdebstrap=/usr/bin/mmdebstrap e2fsprogs=/sbin/mke2fs cpio=/usr/bin/cpio \
+	xz-utils=/usr/bin/xz debian-archive-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+test-vm: deps build build-faults engine images probe ## safe-run and its network inside a Debian with systemd, cgroup v2 and AppArmor, in qemu (root)
+	@mkdir -p build/vm-tests
+	@CGO_ENABLED=0 $(GO) test -c -o build/vm-tests/ $(VM_TESTED)
 	@tests/vm/test.sh
 
 # docker to compare with, unpacked and not installed. Where the packages cannot be had, the tables say what is missing.

@@ -34,6 +34,8 @@ type stdio struct {
 	rout, rerr *os.File
 	win        *os.File
 
+	last tail // of what went to standard error, or to the terminal
+
 	wg         sync.WaitGroup
 	ended      atomic.Bool // the container has: no read waits for long any more
 	idle       time.Duration
@@ -147,7 +149,11 @@ func (o output) Read(b []byte) (int, error) {
 	if o.p.ended.Load() {
 		_ = o.f.SetReadDeadline(time.Now().Add(o.p.idle))
 	}
-	return o.f.Read(b)
+	n, err := o.f.Read(b)
+	if o.f == o.p.rerr || o.p.tty {
+		o.p.last.add(b[:n])
+	}
+	return n, err
 }
 
 // drain waits until all output of an ended container has been copied, however

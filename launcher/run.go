@@ -135,6 +135,7 @@ func (r *run) undo(ctx context.Context) {
 	}
 	if r.net != nil {
 		r.net.Close()
+		defer r.net.Free()
 	}
 	r.joined.close()
 	if r.prepared != nil {

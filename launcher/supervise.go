@@ -182,7 +182,11 @@ func (r *run) finish(ctx context.Context, code int, signals <-chan os.Signal) er
 		r.tty.restore()
 	}
 	r.io.close()
+	if h := hint(r.spec, r.io.last.bytes()); code != 0 && h != "" {
+		r.notice(h)
+	}
 	r.net.Close()
+	defer r.net.Free()
 	r.joined.close()
 	if !r.rec.Keep {
 		return errors.Join(lost, r.Launcher.remove(ctx, r.entry, r.rec))
@@ -202,7 +206,9 @@ func (r *run) handOver() error {
 	if err := r.Store.Save(r.rec); err != nil {
 		return err
 	}
-	r.net.Close() // the supervisor takes the ports
+	if r.net != nil {
+		r.net.Close() // the supervisor takes the ports
+	}
 	if err := r.Background(r.entry, r.rec.ID); err != nil {
 		return err
 	}

@@ -104,6 +104,39 @@ func (s Store) InUse(name string) (bool, error) {
 	return len(some) > 0, fail.Wrap(fail.Internal, err, "the claims of the network %q", name)
 }
 
+// others says whether a network has containers other than id, which may be "".
+func (s Store) others(name, id string) (bool, error) {
+	if !validName(name) {
+		return false, nil
+	}
+	f, err := os.Open(s.claims(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fail.Wrap(fail.Internal, err, "the claims of the network %q", name)
+	}
+	defer f.Close()
+	for {
+		some, err := f.Readdirnames(8) // one container has fewer
+		for _, k := range some {
+			holder, herr := s.holder(name, k)
+			if errors.Is(herr, fs.ErrNotExist) {
+				continue // it goes just now
+			}
+			if herr != nil || holder != id {
+				return true, nil
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fail.Wrap(fail.Internal, err, "the claims of the network %q", name)
+		}
+	}
+}
+
 // Release gives back what container id has of a lease. What it has not (any
 // longer) is left alone: releasing twice is no error.
 func (s Store) Release(l Lease, id string) error {

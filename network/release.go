@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 
 	"github.com/safe-run/safe-run/internal/fail"
 )
@@ -20,6 +22,11 @@ func (h *Host) Remove(ctx context.Context, dir string) error {
 	errs := h.teardownCNI(ctx, s)
 	for _, l := range s.Leases {
 		errs = errors.Join(errs, h.Store.RemoveNames(l, s.ID))
+		// A link alone takes the kernel 20 ms: others need not wait for that.
+		// Where nobody else is, it goes with the bridge.
+		if shared, err := h.Store.others(l.Network, s.ID); shared || err != nil {
+			errs = errors.Join(errs, err, Unwire(l))
+		}
 	}
 	if len(s.Leases) > 0 {
 		errs = errors.Join(errs, h.locked(func() error { return h.release(s) }))
@@ -30,57 +37,92 @@ func (h *Host) Remove(ctx context.Context, dir string) error {
 	return fail.Wrap(fail.HostCannot, os.Remove(filepath.Join(dir, stateFile)), "the container's network")
 }
 
-// release gives a container's part back, then what nobody uses any longer.
+// release gives a container's part back, and what nobody else uses. Who takes
+// a claim meanwhile waits for the lock before it counts on anything shared.
 func (h *Host) release(s state) error {
+	used, err := h.usedByOthers(s.ID)
+	if err != nil {
+		return err
+	}
+	var unused []string
+	for _, l := range s.Leases {
+		if !slices.Contains(used, l.Network) {
+			unused = append(unused, l.Network)
+		}
+	}
+	if len(used) == 0 {
+		err = h.dropAll(unused)
+	} else {
+		// Not before its elements are gone may another get the address.
+		for _, el := range s.elements() {
+			err = errors.Join(err, h.Table.RemoveEndpoint(el))
+		}
+		for _, name := range unused {
+			err = errors.Join(err, h.drop(name))
+		}
+	}
+	if err != nil {
+		return err
+	}
 	var errs error
-	// Not before its elements are gone may another get the address.
-	for _, el := range s.elements() {
-		errs = errors.Join(errs, h.Table.RemoveEndpoint(el))
-	}
-	if errs != nil {
-		return errs
-	}
 	for _, l := range s.Leases {
 		errs = errors.Join(errs, h.Store.Release(l, s.ID))
 	}
-	for _, l := range s.Leases {
-		used, err := h.Store.InUse(l.Network)
-		switch {
-		case err != nil:
-			errs = errors.Join(errs, err)
-		case used:
-			errs = errors.Join(errs, Unwire(l))
-		default:
-			errs = errors.Join(errs, h.drop(l.Network))
+	return errs
+}
+
+// usedByOthers are the networks that have containers other than id.
+func (h *Host) usedByOthers(id string) (used []string, err error) {
+	all, err := h.Store.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range all {
+		others, err := h.Store.others(d.Name, id)
+		if err != nil {
+			return nil, err
+		}
+		if others {
+			used = append(used, d.Name)
 		}
 	}
-	return errors.Join(errs, h.dropShared())
+	return used, nil
 }
 
 // drop removes the bridge of a network without containers.
 func (h *Host) drop(name string) error {
 	d, err := h.Definition(name)
 	if err != nil {
-		if fail.KindOf(err) == fail.NotFound {
-			return nil
-		}
-		return err
+		return known(err)
 	}
 	return errors.Join(h.closeForward(d), h.Table.RemoveNetwork(d.filter()), RemoveBridge(d))
 }
 
-// dropShared removes the table once no network has containers.
-func (h *Host) dropShared() error {
-	all, err := h.Store.List()
-	if err != nil {
-		return err
-	}
-	for _, d := range all {
-		if used, err := h.Store.InUse(d.Name); used || err != nil {
-			return err
+// dropAll sets the host back: no container has a network. The kernel takes
+// its time for bridges; the rest is done beside.
+func (h *Host) dropAll(names []string) error {
+	errs := make([]error, len(names)+1)
+	var wg sync.WaitGroup
+	for i, name := range names {
+		d, err := h.Definition(name)
+		if err != nil {
+			errs[i] = known(err)
+			continue
 		}
+		wg.Go(func() { errs[i] = RemoveBridge(d) })
+		errs[len(names)] = errors.Join(errs[len(names)], h.closeForward(d))
 	}
-	return h.closeAll()
+	errs[len(names)] = errors.Join(errs[len(names)], h.closeAll())
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// known drops the error that there is no such network (any longer).
+func known(err error) error {
+	if fail.KindOf(err) == fail.NotFound {
+		return nil
+	}
+	return err
 }
 
 // Reclaim gives back the claims of containers that are not there any longer,
@@ -91,18 +133,27 @@ func (h *Host) Reclaim(alive func(id string) bool) error {
 		if err != nil || n == 0 {
 			return err
 		}
+		used, err := h.usedByOthers("")
+		if err != nil {
+			return err
+		}
 		all, err := h.Store.List()
 		if err != nil {
 			return err
 		}
-		var errs error
+		var unused []string
 		for _, d := range all {
-			used, err := h.Store.InUse(d.Name)
-			if err == nil && !used {
-				err = h.drop(d.Name)
+			if !slices.Contains(used, d.Name) {
+				unused = append(unused, d.Name)
 			}
-			errs = errors.Join(errs, err)
 		}
-		return errors.Join(errs, h.dropShared())
+		if len(used) == 0 {
+			return h.dropAll(unused)
+		}
+		var errs error
+		for _, name := range unused {
+			errs = errors.Join(errs, h.drop(name))
+		}
+		return errs
 	})
 }

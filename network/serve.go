@@ -25,7 +25,7 @@ type dnsSockets struct {
 // returns when ctx ends.
 func (e *Endpoint) Serve(ctx context.Context) {
 	if e.held != nil {
-		go e.held.Relay(ctx, e.st.to)
+		go e.held.Relay(ctx, e.relay)
 	}
 	if e.names != nil {
 		go e.names.Run(ctx)
@@ -37,7 +37,8 @@ func (e *Endpoint) Serve(ctx context.Context) {
 }
 
 // Close lets the ports and sockets go. What the container has otherwise,
-// Host.Remove gives back.
+// Host.Remove gives back, and Free the namespace: kept until then, the kernel
+// does not begin to take it apart while Remove needs the same lock of it.
 func (e *Endpoint) Close() {
 	<-e.ready
 	if e.held != nil {
@@ -47,6 +48,10 @@ func (e *Endpoint) Close() {
 		_ = e.dns.udp.Close()
 		_ = e.dns.tcp.Close()
 	}
+}
+
+// Free lets the network namespace go.
+func (e *Endpoint) Free() {
 	if e.nsfd != nil {
 		_ = e.nsfd.Close()
 	}

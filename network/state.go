@@ -82,6 +82,25 @@ func (s *state) to(m ports.Mapping) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
+// relay is where the launcher itself connects to for a published port: also
+// across families, for a container that has only one.
+func (e *Endpoint) relay(m ports.Mapping) netip.AddrPort {
+	if to := e.st.to(m); to.IsValid() {
+		return to
+	}
+	own := e.Addresses()
+	if l := e.st.first(); l != nil {
+		own = own[:0]
+		for _, p := range l.Addrs {
+			own = append(own, p.Addr())
+		}
+	}
+	if len(own) == 0 {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(own[0], m.Port)
+}
+
 // elements are the container's entries in the table.
 func (s *state) elements() []netfilter.Endpoint {
 	var out []netfilter.Endpoint

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"strings"
@@ -92,7 +93,7 @@ func (a Attachment) capabilityArgs() (map[string]any, error) {
 
 // Setup runs the plugins for a container. What they have made is given back
 // by Teardown, even after a crash; if Setup fails, it has been. Errors are
-// HostCannot.
+// HostCannot, or Conflict if the container is on the network already.
 func (n *Network) Setup(ctx context.Context, a Attachment) (Result, error) {
 	if err := n.Check(a); err != nil {
 		return Result{}, err
@@ -106,6 +107,9 @@ func (n *Network) Setup(ctx context.Context, a Attachment) (Result, error) {
 	}
 	k := n.cfg.kept(n.Name, a.ID, a.Interface)
 	lock, err := k.begin(record{Config: n.list.Bytes, Args: args}, a.NetNS)
+	if errors.Is(err, fs.ErrExist) {
+		return Result{}, fail.New(fail.Conflict, "the container is on the CNI network %q already", n.Name)
+	}
 	if err != nil {
 		return Result{}, fail.Wrap(fail.HostCannot, err, "the CNI network %q", n.Name)
 	}

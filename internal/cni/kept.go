@@ -71,13 +71,14 @@ func (k kept) begin(r record, netns string) (lock lockFile, err error) {
 		return lock, err
 	}
 	// Unlike rename, not over another.
-	if err := os.Link(k.unfinished(), k.record()); err != nil {
+	err = os.Link(k.unfinished(), k.record())
+	if err = errors.Join(err, os.Remove(k.unfinished())); err != nil {
 		return lock, err
 	}
 	if err := k.hold(netns); err != nil {
 		return lock, errors.Join(err, k.forget())
 	}
-	return lockFile{f}, os.Remove(k.unfinished())
+	return lockFile{f}, nil
 }
 
 // hold mounts a network namespace, which lives as long as the mount: plugins

@@ -63,7 +63,17 @@ func TestEgress(t *testing.T) {
 		}
 		a.both(t, "published by another", at(hostLAN, "8090"), refused)
 		limit(c)
-		c.both(t, "of its own network", at(w.ct["d"].addr[0], "80"), "d "+c.addr[0].String())
+		for i := range c.addr {
+			c.both(t, "of its own network", at(w.ct["d"].addr[i], "80"), "d "+c.addr[i].String())
+		}
+		// Its answer to what comes in, if that is an error.
+		c.endpoint.Publish = append(c.endpoint.Publish, closedPorts(c)...)
+		limit(c)
+		for _, to := range []string{hostLAN, hostLAN6} {
+			if got := w.outside.ask("udp", at(to, "9")); got != refused {
+				t.Errorf("a closed port of a limited container: %q", got)
+			}
+		}
 		c.both(t, "its gateway", at(gateway(icc, 0), "8090"), refused)
 		c.both(t, "its gateway", at(gateway(icc, 1), "8090"), refused)
 		reaches(c, outLAN, "80", false)
@@ -104,10 +114,13 @@ func TestEgress(t *testing.T) {
 		limit(a)
 		const ttl = 1500 * time.Millisecond
 		w.must(w.table.Permit(a.addr[:], tcpAndUDP(outLAN, 80, 80, ttl)))
+		w.must(w.table.Permit(a.addr[:], tcpAndUDP(outLAN, 8000, 8001, ttl)))
 		w.must(w.table.Permit(a.addr[:], append(tcpAndUDP(outLAN6, 8000, 8001, ttl), tcpAndUDP(outLAN6, 8001, 8002, ttl)...)))
 		began := time.Now()
 		reaches(a, outLAN, "80", true)
 		reaches(a, outLAN, "81", false)
+		reaches(a, outLAN, "8001", true)
+		reaches(a, outLAN, "8002", false)
 		for _, port := range []string{"8000", "8001", "8002"} {
 			reaches(a, outLAN6, port, true)
 		}
@@ -139,6 +152,14 @@ func TestEgress(t *testing.T) {
 		w.must(w.table.Permit(a.addr[:], tcpAndUDP(outLAN, 80, 80, time.Minute)))
 		w.must(w.table.Permit([]netip.Addr{netip.MustParseAddr("10.210.0.77")}, tcpAndUDP(outLAN, 80, 80, time.Minute)))
 	})
+}
+
+// closedPorts publishes UDP port 9, where nobody listens.
+func closedPorts(c *container) (out []Publish) {
+	for i, host := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		out = append(out, Publish{Host: host, HostPort: 9, Proto: unix.IPPROTO_UDP, To: netip.AddrPortFrom(c.addr[i], 9)})
+	}
+	return out
 }
 
 // The kernel refuses ranges that overlap. Whatever the list and the order, it

@@ -34,6 +34,7 @@ func newCrossing(t *testing.T) *crossing {
 		n.peer.route("0.0.0.0/0", "192.0."+n.net+".1")
 		n.peer.route("::/0", "2001:db8:"+n.net+"::1")
 		x.host.waitUp(n.name)
+		n.peer.waitUp("eth0")
 	}
 	x.host.sysctl("net/ipv6/conf/eth1/accept_ra", "0")
 	x.host.sysctl("net/ipv4/conf/eth1/forwarding", "1")
@@ -126,6 +127,7 @@ func TestForwarding(t *testing.T) {
 	x.right.route("10.210.0.0/24", "192.0.2.1")
 	x.right.route("fd12::/64", "2001:db8:2::1")
 	x.host.waitUp("sr0")
+	ct.waitUp("eth0")
 	ct.both(t, "container", "192.0.2.2:80", "right 10.210.0.2")
 	ct.both(t, "container", "[2001:db8:2::2]:80", "right fd12::2")
 	// Somebody flushes all rules: the next launch puts the guard back.

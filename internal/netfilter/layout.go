@@ -134,9 +134,7 @@ func chains() []chain {
 		f family
 		p netip.Prefix
 	}{{v4, loopback4()}, {v6, loop6}} {
-		sent.rules = append(sent.rules,
-			p.f.loadDaddr(p.f.only(when()), reg16).within(p.p).drop(),
-			p.f.loadSaddr(p.f.only(when()), reg16).within(p.p).drop())
+		sent.rules = append(sent.rules, p.f.loadDaddr(p.f.only(when()), reg16).within(p.p).drop())
 	}
 	for _, f := range families() {
 		r := f.only(when()).meta(expr.MetaKeyIIFTYPE, reg16).equals(binaryUint16(unix.ARPHRD_ETHER))

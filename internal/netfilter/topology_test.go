@@ -88,6 +88,7 @@ func newTopology(t testing.TB) *topology {
 		w.host.waitUp(c.n.Bridge)
 	}
 	w.host.waitUp("eth0")
+	w.outside.waitUp("eth0")
 	return w
 }
 
@@ -120,6 +121,7 @@ func (w *topology) container(name string, n Network) {
 	c.route("::/0", gateway(n, 1).String())
 	w.host.port("sv"+name, n.Bridge, !n.ICC)
 	w.host.waitUp("sv" + name)
+	c.waitUp("eth0")
 	c.endpoint = Endpoint{Bridge: n.Bridge, MAC: c.mac("eth0"), Addrs: c.addr[:]}
 	w.ct[name] = c
 	w.must(w.table.Add(c.endpoint))

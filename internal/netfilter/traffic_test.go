@@ -79,11 +79,43 @@ func TestTraffic(t *testing.T) {
 				t.Errorf("%s is not blocked", m)
 			}
 		}
-		// A table of another's that leads elsewhere from there changes nothing.
-		w.host.run(`table ip other { chain pre { type nat hook prerouting priority -100;
-			ip daddr 169.254.169.254 dnat to `+outLAN+`; }; }`, "nft", "-f", "-")
-		a.both(t, "translated metadata", at("169.254.169.254", "80"), refused)
-		w.host.run("", "nft", "delete", "table", "ip", "other")
+	})
+	t.Run("another's translation", func(t *testing.T) {
+		// From metadata to elsewhere, to metadata, and into an internal network.
+		w.host.run(`table inet other { chain pre { type nat hook prerouting priority -101;
+			ip daddr 169.254.169.254 dnat ip to `+outLAN+`
+			ip6 daddr fd00:ec2::254 dnat ip6 to `+outLAN6+`
+			ip daddr 203.0.113.9 dnat ip to 169.254.169.254
+			ip6 daddr 2001:db8:9::9 dnat ip6 to fd00:ec2::254
+			iifname "eth0" tcp dport 999 dnat ip to `+e.addr[0].String()+`:80
+			iifname "eth0" udp dport 999 dnat ip to `+e.addr[0].String()+`:80
+		}
+		}`, "nft", "-f", "-")
+		for _, to := range []string{"169.254.169.254", "fd00:ec2::254", "203.0.113.9", "2001:db8:9::9"} {
+			for _, network := range []string{"tcp", "udp"} {
+				// An error that comes while connect(2) still sends waits for the next try.
+				if got := a.ask(network, at(to, "80")); got != refused && got != dropped {
+					t.Errorf("translated metadata, %s %s: %q", network, to, got)
+				}
+			}
+		}
+		w.outside.both(t, "into an internal network", at(hostLAN, "999"), dropped)
+		w.host.run("", "nft", "delete", "table", "inet", "other")
+	})
+	t.Run("errors", func(t *testing.T) {
+		for i, to := range []string{outLAN, outLAN6} {
+			if got := a.ask("udp", at(to, "9")); got != refused {
+				t.Errorf("container to a closed port outside: %q", got)
+			}
+			if got := w.host.ask("udp", at(a.addr[i], "9")); got != refused {
+				t.Errorf("host to a closed port of a container: %q", got)
+			}
+		}
+	})
+	t.Run("invalid", func(t *testing.T) {
+		if leaks(t, a, w.outside) {
+			t.Error("a packet of no connection left with the container's own address")
+		}
 	})
 	t.Run("neighbour", func(t *testing.T) {
 		w.outside.route("10.210.0.0/16", hostLAN)
@@ -144,4 +176,54 @@ func flushNeighbours(t *testing.T, n *space) {
 			_ = n.nl.NeighDel(&ns[i])
 		}
 	}
+}
+
+// leaks sends a reset that belongs to no connection from a container, and says
+// whether it gets outside with the container's address.
+func leaks(t *testing.T, from *container, outside *space) (leaked bool) {
+	outside.do(func() {
+		in, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(in)
+		_ = unix.SetsockoptTimeval(in, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 300000})
+		dst := netip.MustParseAddr(outLAN).As4()
+		from.do(func() {
+			out, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer unix.Close(out)
+			src := from.addr[0].As4()
+			const reset = 4
+			seg := []byte{0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, reset, 0, 0, 0, 0, 0, 0}
+			var sum uint32 = unix.IPPROTO_TCP + uint32(len(seg))
+			for _, part := range [][]byte{src[:], dst[:], seg} {
+				for i := 0; i < len(part); i += 2 {
+					sum += uint32(part[i])<<8 | uint32(part[i+1])
+				}
+			}
+			sum = sum>>16 + sum&0xffff
+			sum = ^(sum>>16 + sum)
+			seg[16], seg[17] = byte(sum>>8), byte(sum)
+			if err := unix.Sendto(out, seg, 0, &unix.SockaddrInet4{Addr: dst}); err != nil {
+				t.Error(err)
+			}
+		})
+		b := make([]byte, 1500)
+		for {
+			n, _, err := unix.Recvfrom(in, b, 0)
+			if err != nil {
+				return
+			}
+			if n >= 34 && netip.AddrFrom4([4]byte(b[12:16])) == from.addr[0] {
+				leaked = true
+				return
+			}
+		}
+	})
+	return leaked
 }

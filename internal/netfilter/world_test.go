@@ -179,16 +179,23 @@ func (n *space) port(name, bridge string, isolated bool) {
 }
 
 // waitUp waits for the kernel to see that an interface has a carrier, which it
-// looks for from time to time. A port of a bridge passes nothing before.
+// looks for from time to time, and then to give it a link-local address, which
+// it asks neighbours with.
 func (n *space) waitUp(name string) {
 	n.t.Helper()
-	for range 300 {
+	for range 500 {
 		l, err := n.nl.LinkByName(name)
 		if err != nil {
 			n.t.Fatal(err)
 		}
-		if l.Attrs().OperState == netlink.OperUp {
-			return
+		as, err := n.nl.AddrList(l, unix.AF_INET6)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		for _, a := range as {
+			if l.Attrs().OperState == netlink.OperUp && a.IP.IsLinkLocalUnicast() && a.Flags&unix.IFA_F_TENTATIVE == 0 {
+				return
+			}
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

@@ -24,7 +24,7 @@ type plan struct {
 	runs    int // of each contender
 	running int // containers that run in the background for the second half of a comparison
 	atOnce  int // simultaneous launches
-	loads   int // of each kind of requests, two seconds each
+	loads   int // of each kind of requests, a second each
 	ports   int // published in the background
 }
 
@@ -45,7 +45,7 @@ func main() {
 	flag.IntVar(&p.runs, "runs", 20, "runs of each contender")
 	flag.IntVar(&p.running, "running", 200, "containers running in the background")
 	flag.IntVar(&p.atOnce, "at-once", 32, "launches at once")
-	flag.IntVar(&p.loads, "loads", 3, "runs of each load on a published port")
+	flag.IntVar(&p.loads, "loads", 9, "runs of each load on a published port")
 	flag.IntVar(&p.ports, "ports", 500, "ports published in the background")
 	only := flag.String("only", "", "parts to measure, by name, joined by commas (default all)")
 	flag.Parse()

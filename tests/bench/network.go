@@ -5,11 +5,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -93,13 +93,13 @@ func addresses(p plan, here place) error {
 	var with, without []time.Duration
 	least := p.atOnce
 	for range times {
-		d, _, err := together(p.atOnce, safeRunOn(here, "none", "--network", "none", "-i", "busybox", "sh", "-c", "echo up; cat"))
+		d, _, err := together(p.atOnce, safeRunOn(here, "none", "--network", "none", "--init", "busybox", "sh", "-c", "echo up; exec sleep 3600"))
 		if err != nil {
 			return err
 		}
 		without = append(without, d)
-		const script = `ip -4 -o addr show dev eth0 | awk '{print $4}'; cat`
-		d, lines, err := together(p.atOnce, safeRunOn(here, "bridge", "-i", "busybox", "sh", "-c", script))
+		const script = `ip -4 -o addr show dev eth0 | awk '{print $4}'; exec sleep 3600`
+		d, lines, err := together(p.atOnce, safeRunOn(here, "bridge", "--init", "busybox", "sh", "-c", script))
 		if err != nil {
 			return err
 		}
@@ -123,10 +123,10 @@ func addresses(p plan, here place) error {
 }
 
 // together starts n containers and gives the time until each has written a
-// line, and the lines. They end when their input does.
+// line, and the lines. Then it ends them.
 func together(n int, c contender) (time.Duration, []string, error) {
 	lines, errs := make([]string, n), make([]error, n)
-	inputs := make([]io.Closer, n)
+	all := make(chan struct{})
 	var begun, ended sync.WaitGroup
 	begun.Add(n)
 	start := time.Now()
@@ -135,29 +135,26 @@ func together(n int, c contender) (time.Duration, []string, error) {
 			cmd := exec.Command(c.args()[0], c.args()[1:]...)
 			var notes bytes.Buffer
 			cmd.Stderr = &notes
-			in, err := cmd.StdinPipe()
-			out, outErr := cmd.StdoutPipe()
-			if err := errors.Join(err, outErr, startIn(c.in, cmd)); err != nil {
+			out, err := cmd.StdoutPipe()
+			if err := errors.Join(err, startIn(c.in, cmd)); err != nil {
 				errs[i] = err
 				begun.Done()
 				return
 			}
-			inputs[i] = in
-			lines[i], err = bufio.NewReader(out).ReadString('\n')
-			lines[i] = strings.TrimSpace(lines[i])
+			line, err := bufio.NewReader(out).ReadString('\n')
 			begun.Done()
-			if err := errors.Join(err, cmd.Wait()); err != nil {
+			<-all
+			_ = cmd.Process.Signal(syscall.SIGTERM)
+			_ = cmd.Wait()
+			lines[i] = strings.TrimSpace(line)
+			if err != nil {
 				errs[i] = fmt.Errorf("%s: %w\n%s", c.name, err, notes.Bytes())
 			}
 		})
 	}
 	begun.Wait()
 	took := time.Since(start)
-	for _, in := range inputs {
-		if in != nil {
-			_ = in.Close()
-		}
-	}
+	close(all)
 	ended.Wait()
 	return took, lines, errors.Join(errs...)
 }

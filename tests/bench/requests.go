@@ -119,7 +119,7 @@ func (l load) run(s *site) (float64, error) {
 		ns, addr = &s.peer, hostAddress
 	}
 	url := fmt.Sprintf("http://%s:%d%s", addr, port, l.path)
-	out, err := outputIn(ns, exec.Command("wrk", "-t", "2", "-c", "32", "-d", "2s", "-H", l.header, url))
+	out, err := outputIn(ns, exec.Command("wrk", "-t", "2", "-c", "32", "-d", "1s", "-H", l.header, url))
 	if err != nil {
 		return 0, err
 	}
@@ -214,15 +214,18 @@ func manyPorts(p plan, here place) error {
 		{"requests", "1/s", true, small, again},
 		{"requests, each on a connection of its own", "1/s", true, small, once},
 	}
+	const each = 3 // runs of a load while the same containers run
+	rounds := max(1, p.loads/each)
 	counts := []int{1, p.ports}
 	var rows [][]string
 	for _, pub := range publishers(here) {
 		rates := map[string][2][]float64{}
 		var launch [2][]cost
-		for range p.loads {
+		for range rounds {
 			for i, n := range counts {
 				if err := amongPorts(here, pub, n, func() error {
-					for _, l := range loads {
+					for k := range each * len(loads) {
+						l := loads[k%len(loads)]
 						r, err := l.run(pub.site)
 						if err != nil {
 							return err
@@ -236,7 +239,7 @@ func manyPorts(p plan, here place) error {
 					if pub.name != "safe-run" {
 						c = here.docker.contender(pub.name, args...)
 					}
-					costs, err := inTurns(max(1, p.runs/p.loads), []contender{c})
+					costs, err := inTurns(max(1, p.runs/rounds), []contender{c})
 					launch[i] = append(launch[i], costs[c.name]...)
 					return err
 				}); err != nil {

@@ -80,7 +80,7 @@ func killed(t *testing.T, pids []int) {
 	for _, pid := range pids {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patient(10 * time.Second))
 	for _, pid := range pids {
 		for {
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -325,7 +325,7 @@ func relay(t *testing.T, bin, at, to string, uid uint32) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patient(5 * time.Second)); ; time.Sleep(5 * time.Millisecond) {
 		if c, err := net.Dial("unix", at); err == nil {
 			c.Close()
 			return

@@ -140,7 +140,7 @@ func (l *lan) hold(pid string) error {
 	if err != nil {
 		return err
 	}
-	for range 500 {
+	for range 500 * slowness {
 		if theirs, err := os.Readlink("/proc/" + pid + "/ns/net"); err == nil && theirs != own {
 			l.ns, err = os.Open("/proc/" + pid + "/ns/net")
 			return err
@@ -229,7 +229,7 @@ func get(url string, from *lan) (string, error) {
 	var body string
 	fetch := func() error {
 		t := &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{FallbackDelay: -1}).DialContext}
-		c := http.Client{Timeout: 2 * time.Second, Transport: t}
+		c := http.Client{Timeout: patient(2 * time.Second), Transport: t}
 		r, err := c.Get(url)
 		if err != nil {
 			return err
@@ -244,7 +244,7 @@ func get(url string, from *lan) (string, error) {
 		return body, fetch()
 	}
 	// The dialer works on goroutines of its own: the program is another one.
-	out, err := from.command("curl", "-sS", "--fail", "-m", "2", url).CombinedOutput()
+	out, err := from.command("curl", "-sS", "--fail", "-m", strconv.Itoa(2*slowness), url).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
@@ -270,9 +270,9 @@ func beside(t *testing.T, ready func() error, args ...string) *background {
 	}
 	t.Cleanup(b.end)
 	var err error
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patient(10 * time.Second)); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		var id []byte
-		if id, err = os.ReadFile(cid); err != nil {
+		if id, err = os.ReadFile(cid); err != nil || len(id) == 0 { // it is made empty
 			continue
 		}
 		b.id = string(id)
@@ -297,7 +297,7 @@ func (b *background) end() {
 	go func() { _ = b.cmd.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patient(10 * time.Second)):
 		_ = b.cmd.Process.Kill()
 		<-done
 	}

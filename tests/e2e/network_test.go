@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -132,7 +133,7 @@ func ping(to string) error {
 		return err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(200 * time.Millisecond))
+	_ = c.SetDeadline(time.Now().Add(patient(200 * time.Millisecond)))
 	if _, err := c.Write([]byte("ping")); err != nil {
 		return err
 	}
@@ -218,7 +219,7 @@ func TestEgress(t *testing.T) {
 			t.Errorf("the host itself does not reach %s: %v", a, err)
 		}
 		r := sh(fmt.Sprintf(wget, a))
-		if r.code == 0 || r.took > 1500*time.Millisecond {
+		if r.code == 0 || r.took > patient(1500*time.Millisecond) {
 			t.Errorf("metadata %s: wanted a quick refusal, took %s: %s", a, r.took, r)
 		}
 	}
@@ -463,7 +464,7 @@ func TestManyNetworks(t *testing.T) {
 	got := make([]string, n)
 	for i := range n {
 		wg.Go(func() {
-			r := call(request{args: []string{"--rm", "busybox", "sh", "-c", "ip -o addr show eth0 | awk '/inet/ {print $4}'; sleep 3"}, timeout: 2 * time.Minute})
+			r := call(request{args: []string{"--rm", "busybox", "sh", "-c", "ip -o addr show eth0 | awk '/inet/ {print $4}'; sleep " + strconv.Itoa(3*slowness)}, timeout: 2 * time.Minute})
 			if r.code != 0 {
 				t.Error(r)
 			}

@@ -41,7 +41,7 @@ func start(t *testing.T, args ...string) *started {
 // until reads the output to a word.
 func (s *started) until(t *testing.T, word string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patient(20 * time.Second))
 	_ = s.out.SetReadDeadline(deadline)
 	buf := make([]byte, 4096)
 	for !strings.Contains(s.seen.String(), word) {
@@ -61,7 +61,7 @@ func (s *started) code(t *testing.T) int {
 	select {
 	case <-done:
 		return s.ProcessState.ExitCode()
-	case <-time.After(20 * time.Second):
+	case <-time.After(patient(20 * time.Second)):
 		_ = s.Process.Kill()
 		t.Fatal("safe-run did not end")
 		return -1
@@ -105,7 +105,7 @@ func TestSignals(t *testing.T) {
 	})
 	t.Run("timeout", func(t *testing.T) {
 		r := call(request{bin: "/usr/bin/timeout", args: []string{"1", here.bin, "--rm", "--init", "busybox", "sleep", "60"}})
-		if r.code != 124 || r.took > 15*time.Second {
+		if r.code != 124 || r.took > patient(15*time.Second) {
 			t.Errorf("timeout(1): %s after %s", r, r.took)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -60,6 +61,7 @@ type Service struct {
 	cmd       *exec.Cmd
 	out, errs output
 	ended     chan struct{}
+	idFile    string // has the container's id from its creation on
 }
 
 // output is written by a goroutine of exec and read by the test.
@@ -83,7 +85,8 @@ func (o *output) String() string {
 // Serve starts safe-run with args. The end of the test ends it.
 func (g *Ground) Serve(t *testing.T, args ...string) *Service {
 	t.Helper()
-	s := &Service{cmd: exec.Command(g.Bin, args...), ended: make(chan struct{})}
+	s := &Service{ended: make(chan struct{}), idFile: filepath.Join(t.TempDir(), "id")}
+	s.cmd = exec.Command(g.Bin, append([]string{"--cidfile", s.idFile}, args...)...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.errs
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)

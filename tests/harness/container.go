@@ -2,27 +2,27 @@ package harness
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is what /proc says of a process in a container.
 type Process struct {
-	Pid       int // on the host
-	Args      string
-	UID       uint32            // effective, as the container sees it
-	Status    map[string]string // fields of /proc/PID/status
-	namespace string
+	Pid    int // on the host
+	Args   string
+	UID    uint32            // effective, as the container sees it
+	Status map[string]string // fields of /proc/PID/status
 }
 
-// Processes finds those of the container in which a process has the command
-// name comm, by the user namespace they share with it. There must be one
-// such container.
-func Processes(comm string) ([]Process, error) {
-	own, err := os.Readlink("/proc/self/ns/user")
+// Processes finds those of the container, by their cgroups.
+func (s *Service) Processes() ([]Process, error) {
+	id, err := os.ReadFile(s.idFile)
 	if err != nil {
 		return nil, err
 	}
@@ -30,35 +30,23 @@ func Processes(comm string) ([]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []Process
-	spaces := map[string]bool{}
-	for _, dir := range dirs {
-		p, err := process(dir, own)
-		if err != nil || p.namespace == own {
-			continue // ended meanwhile, or not in a container
-		}
-		all = append(all, p)
-		if p.Status["Name"] == comm {
-			spaces[p.namespace] = true
-		}
-	}
-	if len(spaces) != 1 {
-		return nil, fmt.Errorf("%d containers run %s", len(spaces), comm)
-	}
 	var of []Process
-	for _, p := range all {
-		if spaces[p.namespace] {
+	for _, dir := range dirs {
+		groups, err := os.ReadFile(dir + "/cgroup")
+		if err != nil || !strings.Contains(string(groups), strings.TrimSpace(string(id))) {
+			continue // ended meanwhile, or another's
+		}
+		if p, err := process(dir); err == nil {
 			of = append(of, p)
+		} else if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+			return nil, err
 		}
 	}
 	return of, nil
 }
 
-func process(dir, own string) (p Process, err error) {
+func process(dir string) (p Process, err error) {
 	if p.Pid, err = strconv.Atoi(filepath.Base(dir)); err != nil {
-		return p, err
-	}
-	if p.namespace, err = os.Readlink(dir + "/ns/user"); err != nil || p.namespace == own {
 		return p, err
 	}
 	text, err := os.ReadFile(dir + "/status")

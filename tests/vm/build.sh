@@ -1,16 +1,22 @@
 #!/bin/bash
 # Builds a bootable Debian 12 under $VM_DIR: two kernels (6.1, 6.12), systemd, cgroup v2,
-# AppArmor. About 90 s. Needs mmdebstrap, qemu-system-x86, e2fsprogs, cpio, busybox-static. Run as root.
+# AppArmor. About 90 s. Needs mmdebstrap, e2fsprogs, cpio, busybox-static, xz-utils. Run as root.
 set -euo pipefail
 D=${VM_DIR:?}; mkdir -p "$D"; cd "$D"
-PACKAGES="systemd,systemd-sysv,dbus,udev,kmod,apparmor,apparmor-utils,iproute2,iptables,nftables,libseccomp2,uidmap,procps,util-linux,e2fsprogs,strace,netcat-openbsd,curl"
-NEWER=$(apt-cache depends linux-image-6.12-cloud-amd64 | awk '/Depends:/{print $2; exit}')
-# the host's own apt sources: whatever mirrors it is set up with
-cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null >sources.list || true
-[ -s sources.list ] || awk '/^URIs:/{u=$2} /^Suites:/{$1="";s=$0} /^Components:/{n=split(s,a," ");for(i=1;i<=n;i++)print "deb",u,a[i],$2}' \
-  /etc/apt/sources.list.d/*.sources >sources.list
-mmdebstrap --variant=minbase --mode=root --include="$PACKAGES,linux-image-cloud-amd64,$NEWER" \
-  --aptopt='APT::Install-Recommends "false"' --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+rm -f root.img initrd-*.gz
+PACKAGES=systemd,systemd-sysv,dbus,udev,kmod,apparmor,iproute2,iptables,nftables,procps,util-linux,e2fsprogs,curl
+# Debian 12 whatever the host is, from the mirrors that the host is set up with.
+mirror() {
+  local url
+  url=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null | sed 's/#.*//' |
+    grep -oE "https?://[^ ]+/$1/?( |\$)" | tr -d ' ' | sort -u | head -n 1) || true
+  echo "${url:-http://deb.debian.org/$1}"
+}
+for s in bookworm bookworm-updates; do echo "deb $(mirror debian) $s main"; done >sources.list
+echo "deb $(mirror debian-security) bookworm-security main" >>sources.list
+mmdebstrap --variant=minbase --mode=root --include="$PACKAGES,linux-image-cloud-amd64,linux-image-6.12-cloud-amd64" \
+  --keyring=/usr/share/keyrings/debian-archive-keyring.gpg --aptopt='APT::Install-Recommends "false"' \
+  --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' bookworm rootfs.tar - <sources.list
 rm -rf rootfs; mkdir rootfs; tar -xpf rootfs.tar -C rootfs --numeric-owner; rm rootfs.tar
 
@@ -77,6 +83,8 @@ TimeoutStartSec=infinity
 WantedBy=multi-user.target
 UNIT
 ln -sf ../guest-run.service $R/etc/systemd/system/multi-user.target.wants/guest-run.service
-rm -f root.img; truncate -s 4G root.img
-mke2fs -q -t ext4 -O ^has_journal -E lazy_itable_init=1,nodiscard -m 0 -d $R root.img
+truncate -s 4G root.new
+mke2fs -q -F -t ext4 -O ^has_journal -E lazy_itable_init=1,nodiscard -m 0 -d $R root.new
+mkdir -p boot; cp $R/boot/vmlinuz-* boot/; rm -rf $R
+mv root.new root.img
 ls -1 initrd-*.gz; echo "ready: $D"

@@ -1,5 +1,6 @@
 #!/bin/bash
-# What safe-run must do on a Debian with systemd, cgroup v2 and AppArmor; runs inside the virtual machine.
+# What safe-run must do on a Debian with systemd, cgroup v2 and AppArmor; runs inside the virtual machine. With VM_TESTS only the
+# compiled tests that match it.
 exec 2>&1
 cd /mnt/dir || exit 1
 run=/mnt/dir/build/safe-run
@@ -16,6 +17,31 @@ check() {
 	fi
 }
 box() { local name=$1 code=$2 text=$3; shift 3; check "$name" "$code" "$text" $run --rm "$@"; }
+
+# tests FOLDER NAME FLAGS...: a compiled test; what failed of it is shown with all it said.
+tests() {
+	local dir=$1 name=$2 log
+	shift 2
+	log=/run/$name.log
+	local start=$SECONDS
+	(cd "$dir" && SAFE_RUN_E2E_SLOW=10 ./"$name.test" -test.v -test.timeout 20m "$@" >$log 2>&1)
+	local rc=$?
+	local passed; passed=$(grep -c '^--- PASS' $log)
+	if [[ $rc = 0 && $passed -gt 0 ]]; then
+		echo "ok    tests of $name: $passed passed, $((SECONDS - start)) s"
+	else
+		echo "FAIL  tests of $name: exit $rc, $((SECONDS - start)) s"; grep -v '^=== \|--- PASS' $log | sed 's/^/      /'; failures=$((failures + 1))
+	fi
+}
+compiled() {
+	tests tests/e2e e2e -test.run "$1"
+	for t in tests/units/*.test; do t=${t##*/}; tests tests/units "${t%.test}" -test.run "$2"; done
+	check 'no denial by AppArmor' 1 '' grep 'apparmor="DENIED"' <(dmesg)
+	echo "$failures failed"
+	[[ $failures = 0 ]]
+	exit
+}
+[[ -z ${VM_TESTS:-} ]] || compiled "$VM_TESTS" "$VM_TESTS"
 
 mv /sbin/apparmor_parser /sbin/parser
 for i in busybox probe; do check "load $i" 0 'Loaded' $run load -i build/images/$i.tar; done
@@ -61,6 +87,4 @@ check 'other unit' 0 '^active' systemctl is-active two
 systemctl stop two
 check 'other unit, stopped' 0 '=5' systemctl show two -p ExecMainStatus
 check 'unit exit code' 7 'in' systemd-run --wait --pipe -q $run --rm busybox sh -c 'echo in; exit 7'
-check 'no denial by AppArmor' 1 '' grep 'apparmor="DENIED"' <(dmesg)
-echo "$failures failed"
-[[ $failures = 0 ]]
+compiled 'Network|Publish|PortInUse|Egress|Neighbours|ForwardDropped' .

@@ -1,26 +1,27 @@
 #!/bin/bash
-# Runs guest.sh in a virtual Debian with systemd, cgroup v2 and AppArmor, which is built in build/vm the first time. Emulated:
-# some minutes for each kernel. VM_KERNELS="6.12 6.1"
+# Runs guest.sh in a virtual Debian with systemd, cgroup v2 and AppArmor, which is built in build/vm the first time: each kernel in
+# a machine of its own, all at once. Emulated, so it takes some minutes. VM_KERNELS="6.12 6.1", VM_TESTS="regular expression"
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export VM_DIR=${VM_DIR:-$PWD/build/vm}
+export VM_DIR=${VM_DIR:-$PWD/build/vm} VM_TIMEOUT=${VM_TIMEOUT:-1500}
 [[ $(id -u) = 0 ]] || { echo "test-vm needs root" >&2; exit 1; }
-need=()
-for p in mmdebstrap=mmdebstrap qemu-system-x86=qemu-system-x86_64 e2fsprogs=mke2fs cpio=cpio busybox-static=busybox xz-utils=xz; do
-	command -v "${p#*=}" >/dev/null || need+=("${p%%=*}")
-done
-if [[ ${#need[@]} -gt 0 ]]; then
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${need[@]}" >&2
-fi
-[[ -e $VM_DIR/root.img ]] || tests/vm/build.sh
+[[ $VM_DIR/root.img -nt tests/vm/build.sh ]] || tests/vm/build.sh
 share=$(mktemp -d)
 trap 'rm -rf "$share"' EXIT
-mkdir "$share/build"
-cp -a build/safe-run build/engine build/images "$share/build/"
+mkdir -p "$share/build/images" "$share/tests/e2e"
+cp -a build/safe-run build/safe-run-faults build/probe build/probe32 build/engine "$share/build/"
+cp -a build/images/{busybox,probe}.tar "$share/build/images/"
+cp -a build/vm-tests "$share/tests/units"
+mv "$share/tests/units/e2e.test" "$share/tests/e2e/"
+cp -a tests/e2e/testdata "$share/tests/e2e/"
 cp tests/vm/guest.sh "$share/"
-failed=0
+declare -A running
 for k in ${VM_KERNELS:-6.12 6.1}; do
-	echo "== Linux $k"
-	VM_KERNEL=$k tests/vm/run.sh "$share" 'bash /mnt/dir/guest.sh' || failed=1
+	VM_KERNEL=$k tests/vm/run.sh "$share" "VM_TESTS='${VM_TESTS:-}' bash guest.sh" > >(sed -u "s/^/$k  /") 2>&1 &
+	running[$k]=$!
+done
+failed=0
+for k in "${!running[@]}"; do
+	wait "${running[$k]}" || { echo "Linux $k: failed" >&2; failed=1; }
 done
 exit $failed

@@ -4,8 +4,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/safe-run/safe-run/tests/harness"
 )
 
 // TestLowPort: a port below 1024 is a capability, for a user who is not root
@@ -18,7 +16,7 @@ func TestLowPort(t *testing.T) {
 
 	s := here.Serve(t, args("--cap-add", "NET_BIND_SERVICE")...)
 	s.Until(t, serves("http://127.0.0.1:18081/passwd", "user:x:1000:1000:"))
-	all, err := harness.Processes("httpd")
+	all, err := s.Processes()
 	if err != nil || len(all) == 0 {
 		t.Fatalf("%d processes, %v", len(all), err)
 	}

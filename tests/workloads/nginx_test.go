@@ -49,7 +49,7 @@ func TestNginx(t *testing.T) {
 		"--cap-add", "NET_BIND_SERVICE", "-p", "127.0.0.1:18080:80", "nginx")
 	s.Until(t, serves(url, imagekit.WelcomePage))
 
-	t.Run("privileges", nginxPrivileges)
+	t.Run("privileges", func(t *testing.T) { nginxPrivileges(t, s) })
 
 	const wanted = 10_000
 	requests := 0
@@ -77,8 +77,8 @@ func TestNginx(t *testing.T) {
 }
 
 // nginxPrivileges looks at the processes from the host.
-func nginxPrivileges(t *testing.T) {
-	all, err := harness.Processes("nginx")
+func nginxPrivileges(t *testing.T, s *harness.Service) {
+	all, err := s.Processes()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func TestRedis(t *testing.T) {
 		}
 		return nil
 	})
-	all, err := harness.Processes("redis-server")
+	all, err := s.Processes()
 	if err != nil || len(all) != 1 {
 		t.Fatalf("%d processes, %v", len(all), err)
 	}
