@@ -13,9 +13,9 @@ import (
 // Steps lists the points of fault injection in the order a launch meets them.
 func Steps() []string {
 	return []string{
-		"begin", "ids", "name", "prepare", "facts", "files", "container", "cidfile", "mounts",
-		"fifos", "task", "attest", "wait", "start", "running", "exited",
-		"task-deleted", "snapshot-removed", "container-deleted",
+		"begin", "ids", "name", "prepare", "network", "facts", "files", "container", "cidfile", "mounts",
+		"fifos", "task", "wire", "attest", "wait", "start", "running", "exited",
+		"task-deleted", "network-removed", "snapshot-removed", "container-deleted",
 	}
 }
 

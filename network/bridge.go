@@ -23,14 +23,20 @@ func (d Definition) alias() string { return "safe-run network " + d.ID }
 // lock. The error is of kind Conflict if there is another interface with the
 // bridge's name.
 func EnsureBridge(d Definition) error {
+	_, err := ensureBridge(d)
+	return err
+}
+
+func ensureBridge(d Definition) (made bool, err error) {
 	r, err := openRtnl()
 	if err != nil {
-		return fail.Wrap(fail.HostCannot, err, "the bridge of the network %q", d.Name)
+		return false, fail.Wrap(fail.HostCannot, err, "the bridge of the network %q", d.Name)
 	}
 	defer r.close()
 	l, err := r.bridge(d)
 	if err == nil && l == nil {
 		if err = r.makeBridge(d); err == nil {
+			made = true
 			l, err = r.bridge(d)
 		}
 	}
@@ -42,9 +48,9 @@ func EnsureBridge(d Definition) error {
 	}
 	var e *fail.Error
 	if errors.As(err, &e) {
-		return err
+		return made, err
 	}
-	return fail.Wrap(fail.HostCannot, err, "the bridge %s of the network %q", d.Bridge, d.Name)
+	return made, fail.Wrap(fail.HostCannot, err, "the bridge %s of the network %q", d.Bridge, d.Name)
 }
 
 // bridge finds the bridge of a network; it is nil if there is none.
@@ -81,12 +87,16 @@ func (r *rtnl) makeBridge(d Definition) error {
 func (r *rtnl) setBridge(d Definition, l netlink.Link) error {
 	i, up := l.Attrs().Index, l.Attrs().Flags&net.FlagUp != 0
 	if !up {
+		// Neighbours are entered, not asked for, nor learnt from what they ask:
+		// made-up senders would fill the host's table.
 		err := r.do(unix.RTM_SETLINK, 0, iface(i, 0, 0), nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(d.alias())),
 			families(
 				setting{confAcceptRedirects, 0},
 				setting{confSendRedirects, 0},
 				setting{confProxyARP, 0},
 				setting{confRPFilter, 1},
+				// The next stop of a source route is entered after all filters.
+				setting{confSourceRoute, 0},
 				// Only its own address is answered for, not others the host has.
 				setting{confARPIgnore, 1},
 				// What the host sends to a published port of 127.0.0.1 leaves here.

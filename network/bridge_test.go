@@ -66,7 +66,7 @@ func TestBridge(t *testing.T) {
 		t.Errorf("it has %v", got)
 	}
 	for k, v := range map[string]string{
-		"ipv4/conf/B/route_localnet": "1", "ipv4/conf/B/rp_filter": "1", "ipv4/conf/B/proxy_arp": "0", "ipv4/conf/B/arp_ignore": "1",
+		"ipv4/conf/B/route_localnet": "1", "ipv4/conf/B/rp_filter": "1", "ipv4/conf/B/proxy_arp": "0", "ipv4/conf/B/arp_ignore": "1", "ipv4/conf/B/accept_source_route": "0",
 		"ipv4/conf/B/accept_redirects": "0", "ipv4/conf/B/send_redirects": "0",
 		"ipv6/conf/B/accept_ra": "0", "ipv6/conf/B/autoconf": "0", "ipv6/conf/B/accept_redirects": "0", "ipv6/conf/B/addr_gen_mode": "1",
 	} {

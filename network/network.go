@@ -313,13 +313,28 @@ func (e *Endpoint) share(ctx context.Context) error {
 	resolved := make(chan error, 1)
 	go func() { resolved <- e.resolveEgress(ctx) }()
 	err := e.host.locked(func() error {
-		if err := e.host.Table.Ensure(); err != nil {
+		there, err := e.host.Table.Exists()
+		if err == nil {
+			err = e.host.Table.Ensure()
+		}
+		if err != nil {
 			return err
 		}
+		lost := []string{}
 		for _, l := range e.st.Leases {
-			if err := e.host.ensure(l, e.notice); err != nil {
+			made, err := e.host.ensure(l, e.notice)
+			if err != nil {
 				return err
 			}
+			if made {
+				lost = append(lost, l.Network)
+			}
+		}
+		if !there {
+			lost = nil
+		}
+		if err := e.host.rejoin(e.st.ID, lost, e.notice); err != nil {
+			return err
 		}
 		for _, el := range e.st.elements() {
 			if err := e.host.Table.Add(el); err != nil {
@@ -332,26 +347,27 @@ func (e *Endpoint) share(ctx context.Context) error {
 }
 
 // ensure makes the bridge of a lease, its entries in the table, and its way
-// through the filters of others. The caller holds the lock.
-func (h *Host) ensure(l Lease, notice func(string)) error {
+// through the filters of others. made says that there was no bridge. The
+// caller holds the lock.
+func (h *Host) ensure(l Lease, notice func(string)) (made bool, err error) {
 	d, err := h.Definition(l.Network)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if err := EnsureBridge(d); err != nil {
-		return err
+	if made, err = ensureBridge(d); err != nil {
+		return false, err
 	}
 	if err := h.Table.AddNetwork(d.filter()); err != nil {
-		return err
+		return false, err
 	}
 	if d.Internal {
-		return nil
+		return made, nil
 	}
 	told, err := h.openForward(d)
 	for _, t := range told {
 		notice(t)
 	}
-	return err
+	return made, err
 }
 
 // filter is the network as the table knows it.

@@ -119,6 +119,7 @@ const (
 	confAcceptRedirects = 4
 	confSendRedirects   = 6
 	confRPFilter        = 8
+	confSourceRoute     = 9
 	confARPIgnore       = 19
 	confRouteLocalnet   = 26
 )
@@ -146,7 +147,9 @@ func families(v4 ...setting) *nl.RtAttr {
 }
 
 // addAddr gives an interface an address; it may have it.
-func (r *rtnl) addAddr(i int, p netip.Prefix) error {
+func (r *rtnl) addAddr(i int, p netip.Prefix) error { return r.addAddrFlags(i, p, 0) }
+
+func (r *rtnl) addAddrFlags(i int, p netip.Prefix, flags uint32) error {
 	m := nl.NewIfAddrmsg(family(p.Addr()))
 	m.Index, m.Prefixlen = uint32(i), uint8(p.Bits())
 	b := p.Addr().AsSlice()
@@ -155,8 +158,9 @@ func (r *rtnl) addAddr(i int, p netip.Prefix) error {
 		data = append(data, nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(p).AsSlice()))
 	} else {
 		// Claims are exclusive: nobody is asked whether the address is a duplicate.
-		data = append(data, u32(unix.IFA_FLAGS, unix.IFA_F_NODAD))
+		flags |= unix.IFA_F_NODAD
 	}
+	data = append(data, u32(unix.IFA_FLAGS, flags))
 	err := r.do(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, data...)
 	if errors.Is(err, unix.EEXIST) {
 		return nil
@@ -179,6 +183,14 @@ func (r *rtnl) removeNeighbour(i int, a netip.Addr) error {
 		return nil
 	}
 	return err
+}
+
+// setLinkRoute says that an address is reached by an interface directly.
+func (r *rtnl) setLinkRoute(i int, a netip.Addr) error {
+	m := nl.NewRtMsg()
+	m.Family, m.Dst_len, m.Scope = uint8(family(a)), uint8(a.BitLen()), unix.RT_SCOPE_LINK
+	return r.do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, m,
+		nl.NewRtAttr(unix.RTA_DST, a.AsSlice()), u32(unix.RTA_OIF, uint32(i)))
 }
 
 // setDefaultRoute sends what is for nobody here to the gateway.

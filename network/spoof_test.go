@@ -45,6 +45,28 @@ func TestIsolation(t *testing.T) {
 	}
 }
 
+// Made-up senders leave nothing in the host's table of neighbours.
+func TestForgedARP(t *testing.T) {
+	s, d := bridgeNet(t, Options{ICC: true})
+	a := newContainer(t, testID(1))
+	must(t, a.join(s, d))
+	gw, made := d.Gateway(d.V4()).As4(), host(d.V4(), 77).As4()
+	arp := []byte{0, 1, 8, 0, 6, 4, 0, 1}
+	arp = append(append(arp, a.lease[0].MAC...), made[:]...)
+	arp = append(append(arp, make([]byte, 6)...), gw[:]...)
+	a.send(t, frame(d.mac(1), a.lease[0].MAC, unix.ETH_P_ARP, arp))
+	time.Sleep(50 * time.Millisecond)
+	br, err := rt(t).link(d.Bridge)
+	must(t, err)
+	neighs, err := netlink.NeighList(br.Attrs().Index, netlink.FAMILY_V4)
+	must(t, err)
+	for _, n := range neighs {
+		if n.State != netlink.NUD_PERMANENT {
+			t.Errorf("the host has the neighbour %v", n)
+		}
+	}
+}
+
 // frame makes an Ethernet frame.
 func frame(dst, src net.HardwareAddr, proto uint16, data []byte) []byte {
 	f := append(append([]byte{}, dst...), src...)

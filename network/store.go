@@ -153,6 +153,9 @@ func (s Store) Load(name string) (Definition, error) {
 		return Definition{}, fail.New(fail.NotFound, "there is no network %.140q", name)
 	}
 	b, err := readOwn(filepath.Join(s.dir(name), definitionFile), maxDefinition)
+	if errors.Is(err, fs.ErrNotExist) && name == DefaultName {
+		return Definition{}, fail.New(fail.NotFound, "the network %q is made by the first container that uses it", name)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return Definition{}, fail.New(fail.NotFound, "there is no network %q", name).
 			Hint("safe-run network ls lists them, safe-run network create %s makes one", name)

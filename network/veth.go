@@ -257,10 +257,21 @@ func (r *inside) connect(br netlink.Link, l Lease) error {
 		if p.Addr().Is6() && r.v4only {
 			continue
 		}
-		if err := r.addAddr(i, p); err != nil {
+		// Where no neighbour can be reached the host is asked for all, and refuses
+		// at once. The kernel has one table of neighbours for all namespaces: a
+		// container that looks for a thousand of them would fill the host's.
+		g, flags := l.Gateways[n], uint32(0)
+		if !l.ICC {
+			flags = unix.IFA_F_NOPREFIXROUTE
+		}
+		if err := r.addAddrFlags(i, p, flags); err != nil {
 			return fmt.Errorf("the address %s: %w", p, err)
 		}
-		g := l.Gateways[n]
+		if !l.ICC {
+			if err := r.setLinkRoute(i, g); err != nil {
+				return fmt.Errorf("the route to %s: %w", g, err)
+			}
+		}
 		if err := r.setNeighbour(i, g, br.Attrs().HardwareAddr); err != nil {
 			return fmt.Errorf("the neighbour %s: %w", g, err)
 		}

@@ -99,6 +99,38 @@ func TestWire(t *testing.T) {
 	}
 }
 
+// On a network whose containers do not reach each other none makes entries for
+// others in the kernel's one table of neighbours.
+func TestNoNeighbours(t *testing.T) {
+	for _, icc := range []bool{false, true} {
+		s, d := bridgeNet(t, Options{ICC: icc})
+		c := newContainer(t, testID(1))
+		must(t, c.join(s, d))
+		c.do(t, func() error {
+			for _, p := range d.Subnets {
+				u, err := net.Dial("udp", netip.AddrPortFrom(host(p, 9), 9).String())
+				must(t, err)
+				_, _ = u.Write([]byte("x"))
+				u.Close()
+			}
+			eth, err := rt(t).link("eth0")
+			must(t, err)
+			neighs, err := netlink.NeighList(eth.Attrs().Index, netlink.FAMILY_ALL)
+			must(t, err)
+			made := 0
+			for _, n := range neighs {
+				if n.State != netlink.NUD_PERMANENT && !n.IP.IsMulticast() {
+					made++
+				}
+			}
+			if (made == len(d.Subnets)) != icc || !icc && made != 0 {
+				t.Errorf("icc %v: the neighbours are %v", icc, neighs)
+			}
+			return nil
+		})
+	}
+}
+
 // checkPort looks at what the kernel says of the host's end.
 func checkPort(t *testing.T, l Lease, icc bool) {
 	t.Helper()

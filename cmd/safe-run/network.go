@@ -79,10 +79,7 @@ func networkCreate() *cobra.Command {
 func networkLs() *cobra.Command {
 	var quiet, noTrunc bool
 	c := &cobra.Command{Use: "ls [OPTIONS]", Aliases: []string{"list"}, Short: "List networks", Args: exactly(0), RunE: func(*cobra.Command, []string) error {
-		all, err := networks().List()
-		if err != nil {
-			return err
-		}
+		all, unread := networks().List()
 		w := tabwriter.NewWriter(os.Stdout, 0, 8, 3, ' ', 0)
 		if !quiet {
 			fmt.Fprintln(w, "NETWORK ID\tNAME\tDRIVER\tSUBNETS\tOPTIONS")
@@ -108,7 +105,7 @@ func networkLs() *cobra.Command {
 			}
 			fmt.Fprintf(w, "%s\t%s\tbridge\t%s\t%s\n", id, d.Name, strings.Join(subnets, ","), strings.Join(options, ","))
 		}
-		return w.Flush()
+		return errors.Join(w.Flush(), unread)
 	}}
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only ids")
 	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "full ids")
@@ -144,8 +141,11 @@ func networkRm() *cobra.Command {
 		var errs error
 		for _, a := range args {
 			d, err := s.Find(a)
-			if err == nil {
+			switch {
+			case err == nil:
 				err = s.Remove(d.Name)
+			case fail.KindOf(err) != fail.NotFound: // one that cannot be read can still be removed
+				err = s.Remove(a)
 			}
 			if err == nil {
 				fmt.Println(printable(a))

@@ -12,14 +12,18 @@ func blocked() []netip.Prefix {
 		netip.MustParsePrefix("169.254.0.0/16"),     // link-local; metadata of AWS (with ECS and EKS), GCP, Azure and most others
 		netip.MustParsePrefix("100.100.100.200/32"), // Alibaba
 		netip.MustParsePrefix("168.63.129.16/32"),   // Azure WireServer
+		netip.MustParsePrefix("100.96.0.96/32"),     // Volcengine
 		netip.MustParsePrefix("192.0.0.192/32"),     // Oracle
 	}
 	out := slices.Concat(v4, []netip.Prefix{
-		netip.MustParsePrefix("fe80::/10"),         // link-local
-		netip.MustParsePrefix("fd00:ec2::23/128"),  // AWS, EKS Pod Identity
-		netip.MustParsePrefix("fd00:ec2::254/128"), // AWS
-		netip.MustParsePrefix("fd20:ce::254/128"),  // GCP
-		netip.MustParsePrefix("fd00:42::42/128"),   // Scaleway
+		netip.MustParsePrefix("fe80::/10"),              // link-local
+		netip.MustParsePrefix("fd00:ec2::23/128"),       // AWS, EKS Pod Identity
+		netip.MustParsePrefix("fd00:ec2::254/128"),      // AWS
+		netip.MustParsePrefix("fd20:ce::254/128"),       // GCP
+		netip.MustParsePrefix("fd00:42::42/128"),        // Scaleway
+		netip.MustParsePrefix("fd00:c1::a9fe:a9fe/128"), // Oracle
+		netip.MustParsePrefix("fd00:100::100:200/128"),  // Alibaba
+		netip.MustParsePrefix("fd00:a9fe:a9fe::1/128"),  // Akamai
 	})
 	// The same by way of a NAT64 with the well-known prefix (RFC 6052).
 	for _, p := range v4 {

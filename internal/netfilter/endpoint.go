@@ -54,10 +54,11 @@ const attempts = 5
 // Add enters a container. What a dead one left under the same keys is
 // replaced. It costs one look and one transaction, whatever the table holds.
 func (t Table) Add(e Endpoint) error {
-	add, err := e.elements()
+	add, beside, err := e.elements()
 	if err != nil {
 		return err
 	}
+	add = bySets(add, beside)
 	limits, err := e.limits()
 	if err != nil {
 		return err
@@ -108,24 +109,34 @@ func (t Table) again(doing string, f func(c *conn, try int) error) (err error) {
 // RemoveEndpoint takes a container out. What is not there, or belongs to
 // another by now, is left alone. What Permit added expires by itself.
 func (t Table) RemoveEndpoint(e Endpoint) error {
-	mine, err := e.elements()
+	mine, beside, err := e.elements()
 	if err != nil {
 		return err
 	}
-	return t.again("remove a container", func(c *conn, _ int) error {
+	return t.again("remove a container", func(c *conn, try int) error {
 		got, err := t.find(c, mine)
 		if err != nil {
 			return err
 		}
-		var b batch
-		var gone []element
+		var gone, too []element
 		owns := false
 		for i, g := range got {
 			if g == nil || !bytes.Equal(g.data, mine[i].data) {
 				continue
 			}
 			gone = append(gone, mine[i])
-			owns = owns || strings.HasPrefix(mine[i].set, setEndpoints)
+			if beside[i].set != "" {
+				too = append(too, beside[i])
+			}
+			owns = owns || mine[i].data == nil
+		}
+		if try > 0 { // one of those is missing
+			there, err := t.find(c, too)
+			if err != nil {
+				return err
+			}
+			at := 0
+			too = slices.DeleteFunc(too, func(element) bool { at++; return there[at-1] == nil })
 		}
 		// Limits have no owner written on them; the sender's entry has.
 		if owns {
@@ -135,18 +146,27 @@ func (t Table) RemoveEndpoint(e Endpoint) error {
 			}
 			gone = append(gone, limits...)
 		}
-		t.deleteElements(&b, gone)
+		var b batch
+		t.deleteElements(&b, bySets(gone, too))
 		return c.commit(&b)
 	})
+}
+
+// bySets gives the elements of each set together.
+func bySets(a, b []element) []element {
+	out := slices.DeleteFunc(slices.Concat(a, b), func(e element) bool { return e.set == "" })
+	slices.SortStableFunc(out, func(a, b element) int { return strings.Compare(a.set, b.set) })
+	return out
 }
 
 // Verify says in words which of a container's elements the table does not
 // have. It looks at the limits' presence, not at the list's entries.
 func (t Table) Verify(e Endpoint) (missing []string, err error) {
-	want, err := e.elements()
+	mine, beside, err := e.elements()
 	if err != nil {
 		return nil, err
 	}
+	want := bySets(mine, beside)
 	if e.LimitEgress {
 		for _, a := range e.Addrs {
 			want = append(want, element{set: mapLimited + digit(a), key: a.AsSlice()})
@@ -164,20 +184,20 @@ func (t Table) Verify(e Endpoint) (missing []string, err error) {
 	return missing, err
 }
 
-// elements are a container's senders and published ports.
-func (e Endpoint) elements() ([]element, error) {
+// elements are a container's senders and published ports, and for each what
+// stands beside it in another set, or an element of no set.
+func (e Endpoint) elements() (mine, beside []element, err error) {
 	if len(e.MAC) != 6 || e.Bridge == "" || len(e.Bridge) >= unix.IFNAMSIZ {
-		return nil, fail.New(fail.Internal, "no hardware address (%d bytes) or name of a bridge: %.40q", len(e.MAC), e.Bridge)
+		return nil, nil, fail.New(fail.Internal, "no hardware address (%d bytes) or name of a bridge: %.40q", len(e.MAC), e.Bridge)
 	}
-	var out []element
 	for _, a := range e.Addrs {
 		a = a.Unmap().WithZone("")
-		out = append(out, element{set: setEndpoints + digit(a), key: fields(e.MAC, a)})
+		mine, beside = append(mine, element{set: setEndpoints + digit(a), key: fields(e.MAC, a)}), append(beside, element{})
 	}
 	for _, p := range e.Publish {
 		host, to := p.Host.Unmap().WithZone(""), p.To.Addr().Unmap()
 		if !host.IsValid() || !to.IsValid() || host.Is4() != to.Is4() || p.HostPort == 0 || p.To.Port() == 0 {
-			return nil, fail.New(fail.Internal, "port %d cannot be published at %s for %s", p.HostPort, p.Host, p.To)
+			return nil, nil, fail.New(fail.Internal, "port %d cannot be published at %s for %s", p.HostPort, p.Host, p.To)
 		}
 		el := element{key: fields(host, p.Proto, p.HostPort), data: fields(to, p.To.Port())}
 		own := element{set: setOwn + digit(host)}
@@ -192,14 +212,10 @@ func (e Endpoint) elements() ([]element, error) {
 		default:
 			el.set = mapPublish + digit(host)
 		}
-		out = append(out, el)
-		if own.set != "" {
-			own.key = append(ifname(e.Bridge), el.key...)
-			out = append(out, own)
-		}
+		own.key = append(ifname(e.Bridge), el.key...)
+		mine, beside = append(mine, el), append(beside, own)
 	}
-	slices.SortStableFunc(out, func(a, b element) int { return bytes.Compare([]byte(a.set), []byte(b.set)) })
-	return out, nil
+	return mine, beside, nil
 }
 
 // limits are the elements of a container's egress list, under a new number.

@@ -52,7 +52,7 @@ func runAll(m *testing.M) (code int, err error) {
 	if err := hideSystemContainerd(); err != nil {
 		return 1, err
 	}
-	if err := ownNetNS(); err != nil {
+	if err := ownNetNS(build); err != nil {
 		return 1, err
 	}
 	if err := setUp(); err != nil {
@@ -78,18 +78,24 @@ func hideSystemContainerd() error {
 	return syscall.Exec("/usr/bin/unshare", args, os.Environ())
 }
 
+// build makes what the tests run as the sources say now, where there are
+// sources. Built already, this takes a second.
+func build() error {
+	if _, err := os.Stat("../../go.mod"); err != nil {
+		return nil
+	}
+	c := exec.Command("make", "-C", "../..", "build", "build-faults", "engine", "images")
+	c.Stdout, c.Stderr = os.Stderr, os.Stderr
+	if err := c.Run(); err != nil {
+		return fmt.Errorf("make: %w", err)
+	}
+	return nil
+}
+
 func setUp() error {
 	repo, err := filepath.Abs("../..")
 	if err != nil {
 		return err
-	}
-	// The tests run what the sources say now, where there are sources. Built already, this takes a second.
-	if _, err := os.Stat(filepath.Join(repo, "go.mod")); err == nil {
-		build := exec.Command("make", "-C", repo, "build", "build-faults", "engine", "images")
-		build.Stdout, build.Stderr = os.Stderr, os.Stderr
-		if err := build.Run(); err != nil {
-			return fmt.Errorf("make: %w", err)
-		}
 	}
 	dir, err := os.MkdirTemp("", "safe-run-e2e-")
 	if err != nil {
