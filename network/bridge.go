@@ -89,7 +89,7 @@ func (r *rtnl) setBridge(d Definition, l netlink.Link) error {
 	if !up {
 		// Neighbours are entered, not asked for, nor learnt from what they ask:
 		// made-up senders would fill the host's table.
-		err := r.do(unix.RTM_SETLINK, 0, iface(i, 0, 0), nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(d.alias())),
+		err := r.do(unix.RTM_SETLINK, 0, iface(i, unix.IFF_NOARP, unix.IFF_NOARP), nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(d.alias())),
 			families(
 				setting{confAcceptRedirects, 0},
 				setting{confSendRedirects, 0},

@@ -3,7 +3,6 @@ package network
 import (
 	"errors"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
@@ -102,14 +101,6 @@ func rewire(l Lease) error {
 	}
 	if err == nil {
 		err = r.setPort(br, l)
-	}
-	for _, name := range []string{l.HostInterface, l.Bridge} { // as settle does
-		if err == nil {
-			err = await(func() (bool, error) {
-				l, err := r.link(name)
-				return l == nil || l.Attrs().OperState == netlink.OperUp, err
-			})
-		}
 	}
 	return fail.Wrap(fail.HostCannot, err, "connecting a container to the network %q again", l.Network)
 }

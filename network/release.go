@@ -16,8 +16,11 @@ import (
 // network goes its bridge, with the last of all the table.
 func (h *Host) Remove(ctx context.Context, dir string) error {
 	s, ok, err := loadState(dir)
-	if err != nil || !ok {
-		return err
+	if err != nil {
+		return h.removeUnread(dir, err)
+	}
+	if !ok {
+		return nil
 	}
 	errs := h.teardownCNI(ctx, s)
 	for _, l := range s.Leases {
@@ -35,6 +38,33 @@ func (h *Host) Remove(ctx context.Context, dir string) error {
 		return errs
 	}
 	return fail.Wrap(fail.HostCannot, os.Remove(filepath.Join(dir, stateFile)), "the container's network")
+}
+
+// removeUnread gives back what a container has whose file is damaged, as a
+// power failure leaves it: its claims name it. What it had in the table cannot
+// be told from others', so they must have ended.
+func (h *Host) removeUnread(dir string, unread error) error {
+	id := filepath.Base(dir)
+	return h.locked(func() error {
+		used, err := h.usedByOthers(id)
+		if err != nil {
+			return err
+		}
+		if there, terr := h.Table.Exists(); terr != nil || there && len(used) > 0 {
+			return errors.Join(terr, fail.Wrap(fail.Internal, unread, "the file %s of the container %s", stateFile, short(id)))
+		}
+		names, err := h.Store.names()
+		if err == nil {
+			_, err = h.Store.Reclaim(func(owner string) bool { return owner != id })
+		}
+		if err == nil && len(used) == 0 {
+			err = h.dropAll(names)
+		}
+		if err != nil {
+			return err
+		}
+		return fail.Wrap(fail.HostCannot, os.Remove(filepath.Join(dir, stateFile)), "the container's network")
+	})
 }
 
 // release gives a container's part back, and what nobody else uses. Who takes
@@ -73,17 +103,17 @@ func (h *Host) release(s state) error {
 
 // usedByOthers are the networks that have containers other than id.
 func (h *Host) usedByOthers(id string) (used []string, err error) {
-	all, err := h.Store.List()
+	names, err := h.Store.names() // also of those whose definition cannot be read
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range all {
-		others, err := h.Store.others(d.Name, id)
+	for _, name := range names {
+		others, err := h.Store.others(name, id)
 		if err != nil {
 			return nil, err
 		}
 		if others {
-			used = append(used, d.Name)
+			used = append(used, name)
 		}
 	}
 	return used, nil

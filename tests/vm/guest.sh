@@ -1,6 +1,6 @@
 #!/bin/bash
 # What safe-run must do on a Debian with systemd, cgroup v2 and AppArmor; runs inside the virtual machine. With VM_TESTS only the
-# compiled tests that match it.
+# compiled tests that match it: those of safe-run, and of its packages (VM_UNITS).
 exec 2>&1
 cd /mnt/dir || exit 1
 run=/mnt/dir/build/safe-run
@@ -41,7 +41,7 @@ compiled() {
 	[[ $failures = 0 ]]
 	exit
 }
-[[ -z ${VM_TESTS:-} ]] || compiled "$VM_TESTS" "$VM_TESTS"
+[[ -z ${VM_TESTS:-} ]] || compiled "$VM_TESTS" "${VM_UNITS:-$VM_TESTS}"
 
 mv /sbin/apparmor_parser /sbin/parser
 for i in busybox probe; do check "load $i" 0 'Loaded' $run load -i build/images/$i.tar; done
