@@ -81,7 +81,7 @@ func newStdio(dir string, s Streams, tty bool) (*stdio, error) {
 // start copies. It is called once the task is created.
 func (p *stdio) start(s Streams, keys []byte, closeIn func()) error {
 	if p.in != "" {
-		w, err := os.OpenFile(p.in, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		w, err := openStdin(p.in)
 		if err != nil {
 			return fail.Wrap(fail.HostCannot, err, "standard input")
 		}
@@ -97,6 +97,17 @@ func (p *stdio) start(s Streams, keys []byte, closeIn func()) error {
 		go p.copyOut(s.Err, p.rerr, &p.lost[1])
 	}
 	return nil
+}
+
+// openStdin opens the writing end of a FIFO that the shim opens about now: its
+// answer does not wait for that.
+func openStdin(path string) (*os.File, error) {
+	for end := time.Now().Add(stopTimeout); ; time.Sleep(time.Millisecond) {
+		w, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if !errors.Is(err, unix.ENXIO) || time.Now().After(end) {
+			return w, err
+		}
+	}
 }
 
 func (p *stdio) copyIn(from *os.File, keys []byte, closeIn func()) {

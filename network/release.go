@@ -53,10 +53,12 @@ func (h *Host) removeUnread(dir string, unread error) error {
 		if there, terr := h.Table.Exists(); terr != nil || there && len(used) > 0 {
 			return errors.Join(terr, fail.Wrap(fail.Internal, unread, "the file %s of the container %s", stateFile, short(id)))
 		}
-		names, err := h.Store.names()
-		if err == nil {
-			_, err = h.Store.Reclaim(func(owner string) bool { return owner != id })
+		var names []string
+		all, _ := h.Store.List() // of one that cannot be read nothing can be found
+		for _, d := range all {
+			names = append(names, d.Name)
 		}
+		_, err = h.Store.Reclaim(func(owner string) bool { return owner != id })
 		if err == nil && len(used) == 0 {
 			err = h.dropAll(names)
 		}
