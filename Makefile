@@ -70,7 +70,7 @@ DEPS := gcc=/usr/bin/gcc libc6-dev=/usr/include/stdlib.h pkg-config=/usr/bin/pkg
 	libseccomp-dev=/usr/include/seccomp.h busybox-static=/bin/busybox tini=/usr/bin/tini-static \
 	ca-certificates=/etc/ssl/certs/ca-certificates.crt bsdutils=/usr/bin/script apparmor=/sbin/apparmor_parser \
 	iproute2=/bin/ip nftables=/usr/sbin/nft iptables=/usr/sbin/iptables curl=/usr/bin/curl \
-	nftables=/usr/sbin/nft wrk=/usr/bin/wrk redis-tools=/usr/bin/redis-benchmark
+	wrk=/usr/bin/wrk redis-tools=/usr/bin/redis-benchmark
 
 deps: ## install what is missing of the Debian packages needed
 	@command -v $(GO) >/dev/null || { \

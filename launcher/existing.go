@@ -34,7 +34,7 @@ func (l *Launcher) Supervise(ctx context.Context, id string, lock *os.File) erro
 	}
 	first := holdInit(pid)
 	// Without its ports held the container runs on: the kernel forwards them.
-	if net, err := l.Networks.Adopt(ctx, e.Dir, int(pid), nil); err == nil && first.runs() {
+	if net, _ := l.Networks.Adopt(ctx, e.Dir, int(pid), nil); first.runs() {
 		defer net.Free()
 		defer net.Close()
 		serving, stop := context.WithCancel(ctx)

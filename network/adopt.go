@@ -12,7 +12,8 @@ import (
 
 // Adopt takes over the network of a running container whose supervisor is
 // gone or goes: its wiring stands, what a process has to do for it (ports
-// held, names answered) is taken up by this one.
+// held, names answered) is taken up by this one. The Endpoint is good for what
+// the error does not speak of.
 func (h *Host) Adopt(ctx context.Context, dir string, pid int, notice func(string)) (*Endpoint, error) {
 	e := &Endpoint{host: h, ready: make(chan struct{})}
 	close(e.ready)
@@ -22,13 +23,13 @@ func (h *Host) Adopt(ctx context.Context, dir string, pid int, notice func(strin
 		return e, err
 	}
 	e.st = s
-	if e.held, err = reopen(s.Ports); err != nil {
-		return e, err
+	// One thing that fails does not keep the others from working.
+	var held, ns, dns error
+	e.held, held = reopen(s.Ports)
+	if e.nsfd, ns = holdNetNS(pid); ns == nil {
+		dns = e.listenDNS()
 	}
-	if e.nsfd, err = holdNetNS(pid); err != nil {
-		return e, err
-	}
-	return e, errors.Join(e.resolveEgress(ctx), e.listenDNS())
+	return e, errors.Join(held, ns, dns, e.resolveEgress(ctx))
 }
 
 // reopen binds the ports of a container again. The process before may still

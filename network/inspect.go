@@ -1,6 +1,7 @@
 package network
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -54,8 +55,9 @@ func (s Store) Inspect(ref string) (Inspection, error) {
 		Name: d.Name, ID: d.ID, Created: d.Created, Scope: "local", Driver: "bridge",
 		EnableIPv4: d.V4().IsValid(), EnableIPv6: d.V6().IsValid(), IPAM: IPAM{Driver: "default"},
 		Internal: d.Internal, ICC: d.ICC, Containers: map[string]Attached{},
-		Options: map[string]string{"com.docker.network.bridge.name": d.Bridge}, Labels: d.Labels,
+		Options: map[string]string{"com.docker.network.bridge.name": d.Bridge}, Labels: map[string]string{},
 	}
+	maps.Copy(i.Labels, d.Labels)
 	for _, p := range d.Subnets {
 		i.IPAM.Config = append(i.IPAM.Config, Subnet{p.String(), d.Gateway(p).String()})
 	}

@@ -53,6 +53,9 @@ func psVerb() *cobra.Command {
 			status := "Up"
 			if !st.Supervised(r.ID) {
 				status = fmt.Sprintf("Exited (%d)", r.ExitCode)
+				if r.Phase != store.PhaseExited {
+					status = "Dead" // its supervisor is; the next command that may change anything cleans up
+				}
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s ago\t%s\t%s\n", id, printable(images.Familiar(r.Image)), units.HumanDuration(time.Since(r.Created)), status, r.Name)
 		}

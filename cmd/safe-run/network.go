@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -16,8 +18,8 @@ import (
 )
 
 func networkVerb() *cobra.Command {
-	c := group("network", "Networks of containers: create, ls, inspect, rm")
-	c.AddCommand(networkCreate(), networkLs(), networkInspect(), networkRm())
+	c := group("network", "Networks of containers: create, ls, inspect, rm, prune")
+	c.AddCommand(networkCreate(), networkLs(), networkInspect(), networkRm(), networkPrune())
 	return c
 }
 
@@ -76,44 +78,114 @@ func networkCreate() *cobra.Command {
 	return c
 }
 
+// networkRow is a network as --format sees it, with docker's names.
+type networkRow struct {
+	ID, Name, Driver, Scope, Labels string
+	IPv4, IPv6, Internal, ICC       bool
+	CreatedAt                       string
+	Subnets                         []string
+}
+
 func networkLs() *cobra.Command {
 	var quiet, noTrunc bool
+	var format string
+	var filters []string
 	c := &cobra.Command{Use: "ls [OPTIONS]", Aliases: []string{"list"}, Short: "List networks", Args: exactly(0), RunE: func(*cobra.Command, []string) error {
-		all, unread := networks().List()
-		w := tabwriter.NewWriter(os.Stdout, 0, 8, 3, ' ', 0)
-		if !quiet {
-			fmt.Fprintln(w, "NETWORK ID\tNAME\tDRIVER\tSUBNETS\tOPTIONS")
+		keep, err := networkFilter(filters)
+		if err != nil {
+			return err
 		}
+		all, listed := networks().List() // those that can be read, with the error about others
+		rows := []networkRow{}
 		for _, d := range all {
-			id := d.ID
-			if !noTrunc {
-				id = id[:12]
-			}
-			if quiet {
-				fmt.Fprintln(w, id)
+			if !keep(d) {
 				continue
 			}
-			var subnets, options []string
-			for _, s := range d.Subnets {
-				subnets = append(subnets, s.String())
+			r := networkRow{
+				ID: d.ID, Name: d.Name, Driver: "bridge", Scope: "local", IPv4: d.V4().IsValid(), IPv6: d.V6().IsValid(),
+				Internal: d.Internal, ICC: d.ICC, CreatedAt: d.Created.Format("2006-01-02 15:04:05 -0700 MST"),
 			}
-			if d.Internal {
+			if !noTrunc {
+				r.ID = d.ID[:12]
+			}
+			for _, s := range d.Subnets {
+				r.Subnets = append(r.Subnets, s.String())
+			}
+			var labels []string
+			for _, k := range slices.Sorted(maps.Keys(d.Labels)) {
+				labels = append(labels, k+"="+d.Labels[k])
+			}
+			r.Labels = strings.Join(labels, ",")
+			rows = append(rows, r)
+		}
+		if quiet {
+			format = "{{.ID}}"
+		}
+		if format != "" && format != "table" {
+			return errors.Join(render(os.Stdout, format, rows), listed)
+		}
+		w := tabwriter.NewWriter(os.Stdout, 0, 8, 3, ' ', 0)
+		fmt.Fprintln(w, "NETWORK ID\tNAME\tDRIVER\tSCOPE\tSUBNETS\tOPTIONS")
+		for _, r := range rows {
+			var options []string
+			if r.Internal {
 				options = append(options, "internal")
 			}
-			if d.ICC {
+			if r.ICC {
 				options = append(options, "icc")
 			}
-			fmt.Fprintf(w, "%s\t%s\tbridge\t%s\t%s\n", id, d.Name, strings.Join(subnets, ","), strings.Join(options, ","))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Name, r.Driver, r.Scope, strings.Join(r.Subnets, ","), strings.Join(options, ","))
 		}
-		return errors.Join(w.Flush(), unread)
+		return errors.Join(w.Flush(), listed)
 	}}
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only ids")
 	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "full ids")
+	c.Flags().StringVar(&format, "format", "", "print each by a Go template, or json")
+	c.Flags().StringArrayVarP(&filters, "filter", "f", nil, "only those with name=, id=, driver=, label=KEY[=VALUE], type=custom|builtin")
 	return c
 }
 
+// networkFilter reads docker's filters: of one key any value, of all keys one.
+func networkFilter(filters []string) (func(network.Definition) bool, error) {
+	by := map[string][]string{}
+	for _, f := range filters {
+		key, value, ok := strings.Cut(f, "=")
+		if !ok || !slices.Contains([]string{"name", "id", "driver", "label", "type", "scope"}, key) {
+			return nil, fail.New(fail.Usage, "invalid filter %.80q", f)
+		}
+		by[key] = append(by[key], value)
+	}
+	return func(d network.Definition) bool {
+		for key, values := range by {
+			if !slices.ContainsFunc(values, func(v string) bool { return networkHas(d, key, v) }) {
+				return false
+			}
+		}
+		return true
+	}, nil
+}
+
+func networkHas(d network.Definition, key, value string) bool {
+	switch key {
+	case "name":
+		return strings.Contains(d.Name, value)
+	case "id":
+		return strings.HasPrefix(d.ID, value)
+	case "driver":
+		return value == "bridge"
+	case "scope":
+		return value == "local"
+	case "type":
+		return (value == "builtin") == (d.Name == network.DefaultName)
+	}
+	name, want, valued := strings.Cut(value, "=")
+	got, ok := d.Labels[name]
+	return ok && (!valued || got == want)
+}
+
 func networkInspect() *cobra.Command {
-	return &cobra.Command{Use: "inspect NETWORK...", Short: "Print networks as JSON", Args: atLeast(1), RunE: func(_ *cobra.Command, args []string) error {
+	var format string
+	c := &cobra.Command{Use: "inspect NETWORK...", Short: "Print networks as JSON", Args: atLeast(1), RunE: func(_ *cobra.Command, args []string) error {
 		s := networks()
 		found := []network.Inspection{}
 		var errs error
@@ -125,15 +197,21 @@ func networkInspect() *cobra.Command {
 			}
 			found = append(found, i)
 		}
+		if format != "" {
+			return errors.Join(render(os.Stdout, format, found), errs)
+		}
 		e := json.NewEncoder(os.Stdout)
 		e.SetIndent("", "    ")
 		e.SetEscapeHTML(false)
 		return errors.Join(fail.Wrap(fail.Internal, e.Encode(found), "printing networks"), errs)
 	}}
+	c.Flags().StringVarP(&format, "format", "f", "", "print each by a Go template, or json")
+	return c
 }
 
 func networkRm() *cobra.Command {
-	return &cobra.Command{Use: "rm NETWORK...", Aliases: []string{"remove"}, Short: "Remove networks", Args: atLeast(1), RunE: func(_ *cobra.Command, args []string) error {
+	var force bool
+	c := &cobra.Command{Use: "rm NETWORK...", Aliases: []string{"remove"}, Short: "Remove networks", Args: atLeast(1), RunE: func(_ *cobra.Command, args []string) error {
 		if err := needRoot(); err != nil {
 			return err
 		}
@@ -141,11 +219,11 @@ func networkRm() *cobra.Command {
 		var errs error
 		for _, a := range args {
 			d, err := s.Find(a)
-			switch {
-			case err == nil:
+			if force && fail.KindOf(err) == fail.NotFound {
+				continue
+			}
+			if err == nil {
 				err = s.Remove(d.Name)
-			case fail.KindOf(err) != fail.NotFound: // one that cannot be read can still be removed
-				err = s.Remove(a)
 			}
 			if err == nil {
 				fmt.Println(printable(a))
@@ -154,4 +232,37 @@ func networkRm() *cobra.Command {
 		}
 		return errs
 	}}
+	c.Flags().BoolVarP(&force, "force", "f", false, "no error for one that does not exist")
+	return c
+}
+
+func networkPrune() *cobra.Command {
+	var force bool
+	c := &cobra.Command{Use: "prune", Short: "Remove all networks no container uses", Args: exactly(0), RunE: func(*cobra.Command, []string) error {
+		if err := needRoot(); err != nil {
+			return err
+		}
+		if !force {
+			return fail.New(fail.Usage, "this removes all networks that no container uses").Hint("say so with --force")
+		}
+		s := networks()
+		all, errs := s.List()
+		for _, d := range all {
+			if d.Name == network.DefaultName {
+				continue
+			}
+			if used, err := s.InUse(d.Name); used || err != nil {
+				errs = errors.Join(errs, err)
+				continue
+			}
+			err := s.Remove(d.Name)
+			if err == nil {
+				fmt.Println(d.Name)
+			}
+			errs = errors.Join(errs, err)
+		}
+		return errs
+	}}
+	c.Flags().BoolVarP(&force, "force", "f", false, "do it")
+	return c
 }

@@ -156,6 +156,20 @@ func TestInterrupted(t *testing.T) {
 	settle(t, before)
 }
 
+// TestLostTask: a container whose shim was killed takes its supervisor with
+// it, which leaves nothing.
+func TestLostTask(t *testing.T) {
+	before := take(t)
+	s := start(t, "--rm", "-v", "/data", "busybox", "sh", "-c", "echo ready; sleep 60")
+	for _, pid := range ours("containerd-shim-runc-v2") {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if code := s.code(t); code == 0 || code == -1 {
+		t.Errorf("exit %d", code)
+	}
+	settle(t, before)
+}
+
 // TestKilledFill: a volume whose first user was killed while filling it is
 // filled anew for the next ones, all of it.
 func TestKilledFill(t *testing.T) {

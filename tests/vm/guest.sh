@@ -18,19 +18,15 @@ check() {
 }
 box() { local name=$1 code=$2 text=$3; shift 3; check "$name" "$code" "$text" $run --rm "$@"; }
 
-# tests FOLDER NAME FLAGS...: a compiled test; what failed of it is shown with all it said.
+# tests FOLDER NAME FLAGS...: a compiled test; of what failed, all it said is shown.
 tests() {
-	local dir=$1 name=$2 log
+	local dir=$1 name=$2 log=/run/$2.log start=$SECONDS rc
 	shift 2
-	log=/run/$name.log
-	local start=$SECONDS
-	(cd "$dir" && SAFE_RUN_E2E_SLOW=10 ./"$name.test" -test.v -test.timeout 20m "$@" >$log 2>&1)
-	local rc=$?
-	local passed; passed=$(grep -c '^--- PASS' $log)
-	if [[ $rc = 0 && $passed -gt 0 ]]; then
-		echo "ok    tests of $name: $passed passed, $((SECONDS - start)) s"
+	(set -o pipefail; cd "$dir" && SAFE_RUN_E2E_SLOW=10 ./"$name.test" -test.v -test.timeout 20m "$@" 2>&1 | tee "$log" | sed -un 's/^--- \([A-Z]*\): /      \1 /p'); rc=$?
+	if [[ $rc = 0 ]] && grep -q '^--- PASS' "$log"; then
+		echo "ok    tests of $name, $((SECONDS - start)) s"
 	else
-		echo "FAIL  tests of $name: exit $rc, $((SECONDS - start)) s"; grep -v '^=== \|--- PASS' $log | sed 's/^/      /'; failures=$((failures + 1))
+		echo "FAIL  tests of $name: exit $rc, $((SECONDS - start)) s"; grep -v '^=== \|--- PASS' "$log" | sed 's/^/      /'; failures=$((failures + 1))
 	fi
 }
 compiled() {

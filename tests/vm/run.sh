@@ -21,7 +21,7 @@ TMPDIR=$T timeout --foreground -k 5 "${VM_TIMEOUT:-600}" qemu-system-x86_64 -acc
   -drive file="$T/cmd",if=none,id=c,format=raw,readonly=on -device virtio-blk-pci,drive=c -device virtio-rng-pci -device virtio-serial-pci \
   -chardev file,id=out,path="$T/out" -device virtserialport,chardev=out,name=run.out \
   -chardev file,id=rc,path="$T/rc" -device virtserialport,chardev=rc,name=run.rc -serial file:"${VM_CONSOLE:-$T/console}" </dev/null
-q=$?; wait $CAT
+q=$?; : <>"$T/out"; wait $CAT   # qemu may not have got to opening it
 [ -z "${VM_OUT:-}" ] || { mkdir -p "$VM_OUT"; debugfs -R "rdump /out $VM_OUT" "$T/dir.img" >/dev/null 2>&1; }
 rc=$(tr -dc 0-9 <"$T/rc")
 [ -n "$rc" ] || { echo "run.sh: the guest gave no exit code (qemu ended with $q)" >&2; tail -n 20 "${VM_CONSOLE:-$T/console}" >&2; exit 124; }

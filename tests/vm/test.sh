@@ -17,7 +17,7 @@ cp -a tests/e2e/testdata "$share/tests/e2e/"
 cp tests/vm/guest.sh "$share/"
 declare -A running
 for k in ${VM_KERNELS:-6.12 6.1}; do
-	VM_KERNEL=$k tests/vm/run.sh "$share" "VM_TESTS='${VM_TESTS:-}' VM_UNITS='${VM_UNITS:-}' bash guest.sh" > >(sed -u "s/^/$k  /") 2>&1 &
+	(VM_KERNEL=$k tests/vm/run.sh "$share" "VM_TESTS='${VM_TESTS:-}' VM_UNITS='${VM_UNITS:-}' bash guest.sh" 2>&1 | sed -u "s/^/$k  /") &
 	running[$k]=$!
 done
 failed=0
