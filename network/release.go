@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -82,13 +83,16 @@ func (h *Host) release(s state) error {
 			unused = append(unused, l.Network)
 		}
 	}
+	forgotten := make(chan error, 1)
 	if len(used) == 0 {
-		err = h.dropAll(unused)
+		go func() { forgotten <- h.forget(s) }()
+		err = errors.Join(h.dropAll(unused), <-forgotten)
 	} else {
 		// Not before its elements are gone may another get the address.
 		for _, el := range s.elements() {
 			err = errors.Join(err, h.Table.RemoveEndpoint(el))
 		}
+		err = errors.Join(err, h.forget(s))
 		for _, name := range unused {
 			err = errors.Join(err, h.drop(name))
 		}
@@ -101,6 +105,19 @@ func (h *Host) release(s state) error {
 		errs = errors.Join(errs, h.Store.Release(l, s.ID))
 	}
 	return errs
+}
+
+// forget ends what the kernel knows of the container's connections, or the
+// next one with the address could go on with them.
+func (h *Host) forget(s state) error {
+	var addrs []netip.Addr
+	for _, l := range s.Leases {
+		for _, p := range l.Addrs {
+			addrs = append(addrs, p.Addr())
+		}
+	}
+	_, err := h.Table.Forget(addrs)
+	return err
 }
 
 // usedByOthers are the networks that have containers other than id.

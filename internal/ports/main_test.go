@@ -66,16 +66,19 @@ const (
 )
 
 func listenForever(at string) {
+	var l net.Listener
 	err := os.WriteFile("/proc/self/comm", []byte(os.Getenv(calledAs)), 0)
 	if err == nil {
-		_, err = net.Listen("tcp", at)
+		l, err = net.Listen("tcp", at)
 	}
 	if err != nil {
 		println(err.Error())
 		os.Exit(1)
 	}
 	println("ready")
-	select {}
+	for { // an empty select would be a deadlock without cgo
+		_, _ = l.Accept()
+	}
 }
 
 // listener starts a process of some name that listens at an address.

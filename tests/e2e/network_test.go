@@ -426,6 +426,28 @@ func TestEgressNames(t *testing.T) {
 	settle(t, before)
 }
 
+// TestReusedAddress: who gets a dead container's address gets none of its
+// connections.
+func TestReusedAddress(t *testing.T) {
+	before := take(t)
+	t.Cleanup(func() { settle(t, before) })
+	if r := run("network", "create", "--subnet", "10.78.0.0/24", "e2e-reuse"); r.code != 0 {
+		t.Fatal(r)
+	}
+	t.Cleanup(func() { run("network", "rm", "e2e-reuse") })
+	flags := []string{"--network", "e2e-reuse", "--ip", "10.78.0.9"}
+	send := "echo-udp :9000 " + lanAddr + ":7"
+	probe := func(more ...string) answer {
+		return run(append(append(append([]string{"--rm"}, flags...), more...), append([]string{"safe-run-probe"}, strings.Fields(send)...)...)...)
+	}
+	if r := probe(); r.stdout != "answered\n" {
+		t.Fatalf("the first one: %s", r)
+	}
+	if r := probe("--egress", "none"); r.stdout != "no answer\n" {
+		t.Errorf("the next one, with the same tuple: %s", r)
+	}
+}
+
 // TestForwardDropped: another table drops what is forwarded, as dockerd's
 // does; containers have their network all the same, and afterwards the
 // ruleset is as before.

@@ -44,6 +44,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "probe:", echoUDP(os.Args[2]))
 		os.Exit(2)
 	}
+	if len(os.Args) == 4 && os.Args[1] == "echo-udp" {
+		fmt.Println(askUDP(os.Args[2], os.Args[3]))
+		os.Exit(0)
+	}
 	asJSON := flag.Bool("json", false, "print JSON")
 	here := flag.Bool("here", false, "run even outside a container")
 	flag.Parse()

@@ -22,7 +22,7 @@ box() { local name=$1 code=$2 text=$3; shift 3; check "$name" "$code" "$text" $r
 tests() {
 	local dir=$1 name=$2 log=/run/$2.log start=$SECONDS rc
 	shift 2
-	(set -o pipefail; cd "$dir" && SAFE_RUN_E2E_SLOW=10 ./"$name.test" -test.v -test.timeout 20m "$@" 2>&1 | tee "$log" | sed -un 's/^--- \([A-Z]*\): /      \1 /p'); rc=$?
+	(set -o pipefail; cd "$dir" && SAFE_RUN_E2E_SLOW=10 ./"$name.test" -test.v -test.timeout 24m "$@" 2>&1 | tee "$log" | sed -un 's/^--- \([A-Z]*\): /      \1 /p'); rc=$?
 	if [[ $rc = 0 ]] && grep -q '^--- PASS' "$log"; then
 		echo "ok    tests of $name, $((SECONDS - start)) s"
 	else

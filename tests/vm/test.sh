@@ -3,7 +3,7 @@
 # a machine of its own, all at once. Emulated, so it takes some minutes. VM_KERNELS="6.12 6.1", VM_TESTS="regular expression"
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export VM_DIR=${VM_DIR:-$PWD/build/vm} VM_TIMEOUT=${VM_TIMEOUT:-1500}
+export VM_DIR=${VM_DIR:-$PWD/build/vm} VM_TIMEOUT=${VM_TIMEOUT:-1620}
 [[ $(id -u) = 0 ]] || { echo "test-vm needs root" >&2; exit 1; }
 [[ $VM_DIR/root.img -nt tests/vm/build.sh ]] || tests/vm/build.sh
 share=$(mktemp -d)
