@@ -3,7 +3,13 @@ package network
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/netfilter"
 )
@@ -39,3 +45,26 @@ func (h *Host) forwarding() netfilter.Forwarding {
 		Ours: func(name string) bool { return validBridge(name) || validPort(name) },
 	}
 }
+
+// untold says whether something about the host was not said yet since it
+// started: what every launch finds anew, one line is enough for. The caller
+// holds the lock.
+func (h *Host) untold(text string) bool {
+	path := filepath.Join(h.Store.Run, "told")
+	said, err := readOwn(path, maxTold)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if slices.Contains(strings.Split(string(said), "\n"), text) {
+		return false
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	_, _ = fmt.Fprintln(f, text)
+	return true
+}
+
+const maxTold = 64 << 10 // bytes: then everything is said again

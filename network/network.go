@@ -365,7 +365,9 @@ func (h *Host) ensure(l Lease, notice func(string)) (made bool, err error) {
 	}
 	told, err := h.openForward(d)
 	for _, t := range told {
-		notice(t)
+		if h.untold(t) {
+			notice(t)
+		}
 	}
 	return made, err
 }

@@ -216,7 +216,7 @@ func TestForgetCost(t *testing.T) {
 		t.Fatalf("%d foreign entries", before)
 	}
 	took := measure(fmt.Sprintf("%d entries of others", before))
-	if took > 250*time.Millisecond {
+	if took > time.Second {
 		t.Errorf("Forget takes %s", took)
 	}
 	a.ask("udp", at(outLAN, "80"))
