@@ -5,6 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -192,7 +195,7 @@ func (l *Launcher) bury(ctx context.Context, e *store.Entry, rec store.Record) e
 		func() error { return dropSources(e.IO) },
 		func() error { return l.removeTask(dctx, rec.ID) },
 		func() error { return removeCgroups(rec.Cgroup) },
-		func() error { return l.awaitRemoval(rec.ID) },
+		func() error { return l.awaitRemoval(rec) },
 	} {
 		if err := step(); err != nil {
 			e.Release()
@@ -236,6 +239,7 @@ func (l *Launcher) awaitCreation(ctx context.Context, rec store.Record) error {
 	var busy error
 	begin := time.Now()
 	for time.Since(begin) < 20*time.Second {
+		_ = killCgroups(rec.Cgroup) // the process may have come there only now
 		call, cancel := context.WithTimeout(l.context(context.WithoutCancel(ctx)), time.Second)
 		_, err := l.tasks.Get(call, &tasksapi.GetRequest{ContainerID: rec.ID})
 		cancel()
@@ -272,14 +276,52 @@ func (l *Launcher) awaitSnapshot(ctx context.Context, rec store.Record) error {
 	}
 }
 
-// awaitRemoval waits until nothing of a removed task is left.
-func (l *Launcher) awaitRemoval(id string) error {
-	for end := time.Now().Add(5 * time.Second); l.bundleExists(id); time.Sleep(25 * time.Millisecond) {
-		if time.Now().After(end) {
-			return fail.New(fail.Internal, "containerd still has something of container %s, which a dead launcher left", id[:12])
+// awaitRemoval waits until nothing of a removed task is left. A shim that was
+// creating it is killed: containerd waits for its answer only for a while, and
+// then leaves it behind.
+func (l *Launcher) awaitRemoval(rec store.Record) error {
+	for begin := time.Now(); ; time.Sleep(25 * time.Millisecond) {
+		shim := l.shimRuns(rec.ID, time.Since(begin) > time.Second)
+		switch {
+		case !shim && !l.bundleExists(rec.ID):
+			return nil
+		case time.Since(begin) > 10*time.Second:
+			return fail.New(fail.Internal, "containerd still has something of container %s, which a dead launcher left", rec.ID[:12])
 		}
+		_ = killCgroups(rec.Cgroup)
 	}
-	return nil
+}
+
+// shimRuns looks for the shim of a container, and kills it if asked to.
+func (l *Launcher) shimRuns(id string, kill bool) (found bool) {
+	processes, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range processes {
+		if !isShim(dir, l.Namespace, id) {
+			continue
+		}
+		found = true
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		// Looked at again once the number cannot come to mean another process.
+		p := holdInit(uint32(pid))
+		if kill && isShim(dir, l.Namespace, id) {
+			_ = p.signal(syscall.SIGKILL)
+		}
+		p.close()
+	}
+	return found
+}
+
+// isShim says whether a process serves a container as its shim. One that
+// starts or deletes it has that word at its end.
+func isShim(dir, namespace, id string) bool {
+	b, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+	args := strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+	has := func(flag, value string) bool {
+		i := slices.Index(args, flag)
+		return i > 0 && i+1 < len(args) && args[i+1] == value
+	}
+	return filepath.Base(args[0]) == "containerd-shim-runc-v2" && has("-namespace", namespace) && has("-id", id) &&
+		!slices.Contains([]string{"start", "delete"}, args[len(args)-1])
 }
 
 // bundleExists looks for the runtime's directory of a task in the places

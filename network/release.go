@@ -61,7 +61,7 @@ func (h *Host) removeUnread(dir string, unread error) error {
 		}
 		_, err = h.Store.Reclaim(func(owner string) bool { return owner != id })
 		if err == nil && len(used) == 0 {
-			err = h.dropAll(names)
+			err = h.dropAll(names, func() error { return nil })
 		}
 		if err != nil {
 			return err
@@ -83,10 +83,8 @@ func (h *Host) release(s state) error {
 			unused = append(unused, l.Network)
 		}
 	}
-	forgotten := make(chan error, 1)
 	if len(used) == 0 {
-		go func() { forgotten <- h.forget(s) }()
-		err = errors.Join(h.dropAll(unused), <-forgotten)
+		err = h.dropAll(unused, func() error { return h.forget(s) })
 	} else {
 		// Not before its elements are gone may another get the address.
 		for _, el := range s.elements() {
@@ -148,8 +146,9 @@ func (h *Host) drop(name string) error {
 }
 
 // dropAll sets the host back: no container has a network. The kernel takes
-// its time for bridges; the rest is done beside.
-func (h *Host) dropAll(names []string) error {
+// its time for bridges; the rest is done beside, and last what must be once
+// nothing is translated to containers any more.
+func (h *Host) dropAll(names []string, last func() error) error {
 	errs := make([]error, len(names)+1)
 	var wg sync.WaitGroup
 	for i, name := range names {
@@ -161,7 +160,7 @@ func (h *Host) dropAll(names []string) error {
 		wg.Go(func() { errs[i] = RemoveBridge(d) })
 		errs[len(names)] = errors.Join(errs[len(names)], h.closeForward(d))
 	}
-	errs[len(names)] = errors.Join(errs[len(names)], h.closeAll())
+	errs[len(names)] = errors.Join(errs[len(names)], h.closeAll(), last())
 	wg.Wait()
 	return errors.Join(errs...)
 }
@@ -197,7 +196,7 @@ func (h *Host) Reclaim(alive func(id string) bool) error {
 			}
 		}
 		if len(used) == 0 {
-			return h.dropAll(unused)
+			return h.dropAll(unused, func() error { return nil })
 		}
 		var errs error
 		for _, name := range unused {

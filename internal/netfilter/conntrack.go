@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -51,7 +52,7 @@ func (t Table) Forget(addrs []netip.Addr) (n int, err error) {
 		}
 		want = append(want, a.Unmap().WithZone(""))
 	}
-	if len(want) == 0 {
+	if len(want) == 0 || t.NetNS == 0 && tracked0() {
 		return 0, nil
 	}
 	n, err = t.forget(want)
@@ -59,6 +60,13 @@ func (t Table) Forget(addrs []netip.Addr) (n int, err error) {
 		return n, nil
 	}
 	return n, untracked(err)
+}
+
+// tracked0 says that the kernel tracks no connection in the namespace of the
+// calling thread. Picking entries walks its whole table.
+func tracked0() bool {
+	b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
+	return err == nil && strings.TrimSpace(string(b)) == "0"
 }
 
 // tracksNothing says that there is no connection tracking in the kernel.

@@ -8,7 +8,8 @@ export VM_DIR=${VM_DIR:-$PWD/build/vm} VM_TIMEOUT=${VM_TIMEOUT:-1620}
 [[ $VM_DIR/root.img -nt tests/vm/build.sh ]] || tests/vm/build.sh
 share=$(mktemp -d)
 trap 'rm -rf "$share"' EXIT
-mkdir -p "$share/build/images" "$share/tests/e2e"
+mkdir -p "$share/build/images" "$share/tests/e2e" "$share/bin"
+cp "$(command -v busybox)" "$share/bin/"
 cp -a build/safe-run build/safe-run-faults build/probe build/probe32 build/engine "$share/build/"
 cp -a build/images/{busybox,probe}.tar "$share/build/images/"
 cp -a build/vm-tests "$share/tests/units"
