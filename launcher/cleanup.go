@@ -14,6 +14,8 @@ import (
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	tasktypes "github.com/containerd/containerd/api/types/task"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/store"
 	"github.com/safe-run/safe-run/internal/volumes"
@@ -146,6 +148,10 @@ func (l *Launcher) Sweep(ctx context.Context) error {
 		ids = append(ids, all...)
 	}
 	dead := 0
+	// Much of it is waiting for containerd and its shims.
+	var burials errgroup.Group
+	burials.SetLimit(8)
+	var mu sync.Mutex
 	var errs error
 	for i, id := range ids {
 		if len(id) != 64 || l.Store.Supervised(id) {
@@ -164,8 +170,15 @@ func (l *Launcher) Sweep(ctx context.Context) error {
 			continue
 		}
 		dead++
-		errs = errors.Join(errs, l.bury(ctx, e, rec))
+		burials.Go(func() error {
+			err := l.bury(ctx, e, rec)
+			mu.Lock()
+			defer mu.Unlock()
+			errs = errors.Join(errs, err)
+			return nil
+		})
 	}
+	_ = burials.Wait()
 	if dead > 0 {
 		_, err := l.IDs.Reclaim(func(owner string) bool {
 			if l.Store.Supervised(owner) {

@@ -2,12 +2,18 @@ package launcher
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
 	runcoptions "github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/typeurl/v2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/safe-run/safe-run/internal/fail"
@@ -103,13 +109,29 @@ func (r *run) createTask(ctx context.Context) (err error) {
 		_, err := r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: r.rec.ID})
 		return err
 	})
-	if err != nil {
+	if err != nil && !(status.Code(err) == codes.Unavailable && hasStarted(r.pid)) {
 		return r.explain(engineError(err, "starting the container"))
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	return fault("start")
+}
+
+// hasStarted says whether a container runs its own program, not the runtime's
+// init any longer: containerd may go away before it answers, and the program
+// starts all the same.
+func hasStarted(pid uint32) bool {
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		if err != nil {
+			return false
+		}
+		if !strings.HasPrefix(string(comm), "runc:[") {
+			return true
+		}
+	}
+	return false
 }
 
 // ioOwner is the host id that must own the shim's pipes, so that the

@@ -127,6 +127,12 @@ func crash(t *testing.T) {
 			}
 		}
 	}
+	// The kernel that comes up knows no networks.
+	const network = "nft flush ruleset; ip -br link | sed -n 's/^\\(s[rv][0-9a-f]*\\)[@ ].*/\\1/p' | while read l; do ip link del $l 2>/dev/null; done;" +
+		"sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0 net.ipv6.conf.lan0.accept_ra=1"
+	if out, err := exec.Command("sh", "-c", network).CombinedOutput(); err != nil {
+		t.Errorf("network: %v: %s", err, out)
+	}
 	if err := os.RemoveAll(here.state); err != nil {
 		t.Fatal(err)
 	}
