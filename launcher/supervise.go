@@ -188,10 +188,18 @@ func (r *run) finish(ctx context.Context, code int, signals <-chan os.Signal) er
 	r.net.Close()
 	defer r.net.Free()
 	r.joined.close()
-	if !r.rec.Keep {
-		return errors.Join(lost, r.Launcher.remove(ctx, r.entry, r.rec))
+	// The program has done its work, whatever cannot be cleaned up now: its exit
+	// code counts.
+	var left error
+	if r.rec.Keep {
+		left = r.end(ctx, r.entry, r.rec, code)
+	} else {
+		left = r.Launcher.remove(ctx, r.entry, r.rec)
 	}
-	return errors.Join(lost, r.end(ctx, r.entry, r.rec, code))
+	if left != nil {
+		r.notice(fmt.Sprintf("%v: left to the next command", left))
+	}
+	return lost
 }
 
 // handOver leaves the container to a supervisor in the background.

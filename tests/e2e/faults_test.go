@@ -62,7 +62,7 @@ func TestFaults(t *testing.T) {
 // begun, then compares.
 func settle(t *testing.T, before inventory) {
 	t.Helper()
-	deadline := time.Now().Add(patient(5 * time.Second))
+	deadline := time.Now().Add(patient(20 * time.Second))
 	for {
 		after := take(t)
 		if equal(before, after) || time.Now().After(deadline) {
