@@ -17,7 +17,7 @@ type crossing struct {
 	host          *space
 	left, right   *space
 	f             Forwarding
-	before, table string
+	before        string
 }
 
 func newCrossing(t *testing.T) *crossing {
