@@ -13,11 +13,11 @@ import (
 
 // crossing is a host between two others, that forwards nothing.
 type crossing struct {
-	t             *testing.T
-	host          *space
-	left, right   *space
-	f             Forwarding
-	before        string
+	t           *testing.T
+	host        *space
+	left, right *space
+	f           Forwarding
+	before      string
 }
 
 func newCrossing(t *testing.T) *crossing {
