@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/safe-run/safe-run/internal/netfilter"
-	"github.com/safe-run/safe-run/internal/ports"
 	"github.com/safe-run/safe-run/internal/resolver"
 	"github.com/safe-run/safe-run/spec"
 )
@@ -209,6 +208,3 @@ func allowed(g spec.Egress) []netfilter.Allow {
 	}
 	return out
 }
-
-// PublishedPorts are the container's published ports.
-func (e *Endpoint) PublishedPorts() []ports.Mapping { return e.st.Ports }
