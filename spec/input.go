@@ -25,6 +25,7 @@ type Image struct {
 	Exposed    []PortRange
 	Labels     map[string]string
 	Created    time.Time
+	Health     Healthcheck // HEALTHCHECK; the zero value if there is none
 }
 
 // Features is what this host can do, probed once. The code asks this value,

@@ -80,6 +80,14 @@ type Workload struct {
 
 	OOMKillDisable bool
 	OOMScoreAdj    *int
+
+	Restart         RestartPolicy
+	Health          Healthcheck // fields given replace the image's
+	HealthOnFailure string      // "" is OnFailureNone
+	LogDriver       string      // "", json-file, journald, none or passthrough
+	LogOpts         map[string]string
+	SDNotify        string // "" is NotifyStarted
+	Secrets         []Secret
 }
 
 // EnvVar is one -e or env-file entry. A nil Value removes the variable.

@@ -49,17 +49,38 @@ type Record struct {
 	Cgroup    string            `json:"cgroup,omitempty"` // path below each hierarchy's root
 	Keep      bool              `json:"keep"`             // no --rm: stays after its end
 	Phase     string            `json:"phase"`
-	ExitCode  int               `json:"exitCode"`
+	ExitCode  int               `json:"exitCode"` // of the last run, once it has ended
 	Created   time.Time         `json:"created"`
 	Namespace string            `json:"namespace"`
 	Address   string            `json:"address"`
+
+	// What supervision knows. Only the holder of the container's lock writes it.
+	Detached   bool               `json:"detached,omitempty"` // -d: lives on without its supervisor
+	Restart    spec.RestartPolicy `json:"restart,omitzero"`
+	Restarts   int                `json:"restarts,omitempty"` // by the policy, since it was started by a user
+	PID        int                `json:"pid,omitempty"`      // of the first process, on the host; 0 while it does not run
+	Started    time.Time          `json:"started,omitzero"`   // last start
+	Finished   time.Time          `json:"finished,omitzero"`  // last end
+	Paused     bool               `json:"paused,omitempty"`
+	OOMKilled  bool               `json:"oomKilled,omitempty"`  // in the last run the kernel killed for memory
+	Stopped    bool               `json:"stopped,omitempty"`    // a user stopped it: its policy does not start it again
+	Error      string             `json:"error,omitempty"`      // why the last start failed
+	TTY        bool               `json:"tty,omitempty"`        // has a terminal
+	Stdin      bool               `json:"stdin,omitempty"`      // -i
+	LogDriver  string             `json:"logDriver,omitempty"`  // json-file, journald, none, passthrough
+	Checked    bool               `json:"checked,omitempty"`    // it has a health check: see Health
+	StopSignal int                `json:"stopSignal,omitempty"` // number
+	StopAfter  int                `json:"stopAfter,omitempty"`  // seconds from it to SIGKILL; -1 is never
+	Command    string             `json:"command,omitempty"`    // program and arguments, as ps shows them
+	Unit       string             `json:"unit,omitempty"`       // systemd unit it runs in
 }
 
 // The phases of a Record.
 const (
-	PhaseCreating = "creating"
-	PhaseRunning  = "running"
-	PhaseExited   = "exited"
+	PhaseCreating   = "creating"   // nothing of it has run
+	PhaseRunning    = "running"    // its program runs, or ran when its supervisor died
+	PhaseRestarting = "restarting" // ended, and will be started again
+	PhaseExited     = "exited"
 )
 
 // Open makes the directories of a store if they are missing.
@@ -240,15 +261,7 @@ func (e *Entry) TakeName(name string) (holder string, err error) {
 // Save writes the record. It is not synced: after a crash of the host a
 // container without a readable record is removed, never run.
 func (s *Store) Save(r Record) error {
-	b, err := json.Marshal(r)
-	if err != nil {
-		return fail.Wrap(fail.Internal, err, "container record")
-	}
-	p := filepath.Join(s.dir(r.ID), "record.json")
-	if err := os.WriteFile(p+".new", b, 0o600); err != nil {
-		return fail.Wrap(fail.HostCannot, err, "container record")
-	}
-	return fail.Wrap(fail.HostCannot, os.Rename(p+".new", p), "container record")
+	return s.write(r.ID, "record.json", r)
 }
 
 // Load reads the record of a container by its full id.
