@@ -55,6 +55,12 @@ $(ENGINE)/.built: engine/go.mod engine/go.sum | deps
 	@install -m 0755 /usr/bin/tini-static $(ENGINE)/tini
 	@touch $@
 
+# What takes systemd's sockets inside a container is of this module, unlike what it lies beside.
+build engine: $(ENGINE)/safe-run-activate
+$(ENGINE)/safe-run-activate: FORCE
+	@mkdir -p $(@D)
+	@$(STATIC) -ldflags '-s -w' -o $@ ./cmd/safe-run-activate
+
 # Plugins of other networks than safe-run's own, for the tests; a site has its own.
 CNI_PLUGINS := main/bridge main/ptp ipam/host-local meta/portmap
 cni: $(ENGINE)/cni/.built ## build/engine/cni: some CNI plugins, for the tests

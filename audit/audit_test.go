@@ -254,6 +254,7 @@ var mutations = []struct {
 	{"unknown rlimit", "RLIMIT_X", func(s *specs.Spec) { s.Process.Rlimits[1].Type = "RLIMIT_X" }},
 	{"oom score", "oom_score_adj", func(s *specs.Spec) { s.Process.OOMScoreAdj = ref(78) }},
 	{"cgroup path", "cgroup", func(s *specs.Spec) { s.Linux.CgroupsPath = "/safe-run-test/other" }},
+	{"cgroup path from elsewhere", "cgroup", func(s *specs.Spec) { s.Linux.CgroupsPath = "/" + filepath.Base(s.Linux.CgroupsPath) }},
 	{"systemd cgroup path", "cgroup", func(s *specs.Spec) { s.Linux.CgroupsPath = "safe.slice:run:other" }},
 	{"memory", "memory.", func(s *specs.Spec) { s.Linux.Resources.Memory.Limit = ref(int64(32 << 20)) }},
 	{"memory unlimited", "memory.", func(s *specs.Spec) { s.Linux.Resources.Memory.Limit = ref(int64(-1)) }},

@@ -102,11 +102,11 @@ func TestHandOverRecordsTheIDs(t *testing.T) {
 	block := spec.IDBlock{HostUID: 1 << 20, HostGID: 1 << 20, Size: 1 << 16}
 	r := &run{Launcher: l, entry: e, rec: store.Record{ID: e.ID, Block: block, Phase: store.PhaseCreating}}
 	var seen store.Record
-	r.Background = func(_ *store.Entry, id string) (err error) {
-		seen, err = l.Store.Load(id)
+	l.Adopt = func(e *store.Entry) (err error) {
+		seen, err = l.Store.Load(e.ID)
 		return err
 	}
-	if err := r.handOver(); err != errHandedOver {
+	if err := r.handOver(); err != nil {
 		t.Fatal(err)
 	}
 	if seen.Block != block {

@@ -16,9 +16,25 @@ import (
 
 const cgroupfs = "/sys/fs/cgroup"
 
-// cgroupPath is the container's cgroup below the root of each hierarchy.
-func cgroupPath(parent, id string) string {
-	return filepath.Join("/safe-run", filepath.Join("/", parent), id) // no .. leads above
+// unitCgroup is the cgroup of the systemd unit the container's is made below;
+// "" if there is none that was delegated.
+func (r *run) unitCgroup() string {
+	if r.Unit == nil || !r.Unit.Delegated {
+		return ""
+	}
+	return r.Unit.Cgroup
+}
+
+// placeInUnit makes the unit's cgroup fit to have the container's below it.
+func (r *run) placeInUnit() error {
+	switch {
+	case r.Unit == nil:
+		return nil
+	case !r.Unit.Delegated:
+		r.notice(r.Unit.Name + " has not Delegate=yes: its limits do not bind the container")
+		return nil
+	}
+	return r.Unit.Enter()
 }
 
 // removeCgroups removes what a runtime that was killed left of a container's
@@ -45,7 +61,7 @@ func killCgroups(path string) error {
 // cgroupDirs are the directories of a cgroup that exist, in all hierarchies.
 func cgroupDirs(path string) (dirs []string, err error) {
 	// The path comes from a record on disk, and what is in it is killed.
-	if !strings.HasPrefix(path, "/safe-run/") || filepath.Clean(path) != path {
+	if !ownCgroup(path) {
 		return nil, nil
 	}
 	entries, err := os.ReadDir(cgroupfs)
@@ -64,6 +80,13 @@ func cgroupDirs(path string) (dirs []string, err error) {
 		}
 	}
 	return dirs, nil
+}
+
+// ownCgroup says whether a cgroup can be a container's: below our own, or
+// named for one below a unit's.
+func ownCgroup(path string) bool {
+	id, named := strings.CutPrefix(filepath.Base(path), "safe-run-")
+	return filepath.IsAbs(path) && filepath.Clean(path) == path && (strings.HasPrefix(path, "/safe-run/") || named && len(id) == 64)
 }
 
 func exists(path string) bool {

@@ -171,7 +171,12 @@ func (l *Launcher) Sweep(ctx context.Context) error {
 		}
 		dead++
 		burials.Go(func() error {
-			err := l.bury(ctx, e, rec)
+			var err error
+			if l.livesOn(ctx, rec) {
+				err = l.Adopt(e)
+			} else {
+				err = l.bury(ctx, e, rec)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			errs = errors.Join(errs, err)
@@ -236,7 +241,10 @@ func (l *Launcher) end(ctx context.Context, e *store.Entry, rec store.Record, co
 	err := l.removeTask(ctx, rec.ID)
 	wg.Wait()
 	err = errors.Join(err, netErr)
-	rec.Phase, rec.ExitCode = store.PhaseExited, code
+	rec.Phase, rec.ExitCode, rec.PID, rec.Paused = store.PhaseExited, code, 0, false
+	if rec.Finished.Before(rec.Started) {
+		rec.Finished = time.Now().UTC()
+	}
 	if err = errors.Join(err, l.Store.Save(rec)); err != nil {
 		e.Release()
 		return err

@@ -2,72 +2,103 @@ package launcher
 
 import (
 	"context"
-	"io"
-	"os"
-	"path/filepath"
 	"time"
 
-	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
-	"golang.org/x/sys/unix"
+	"github.com/containerd/typeurl/v2"
 
+	"github.com/safe-run/safe-run/internal/control"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/store"
 )
 
-// Supervise stays with a running container whose lock this process inherited:
-// it drains the output nobody reads, waits for the end, and cleans up.
-func (l *Launcher) Supervise(ctx context.Context, id string, lock *os.File) error {
-	ctx = l.context(ctx)
-	rec, err := l.Store.Load(id)
-	if err != nil {
-		return err
-	}
-	e := l.Store.Adopt(id, lock)
-	for _, name := range []string{"stdout", "stderr"} {
-		if f, err := os.OpenFile(filepath.Join(e.IO, name), os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
-			go func() { _, _ = io.Copy(io.Discard, f) }()
+// answerTime is how long a supervisor may take to open its socket: a start
+// from nothing, or the adoption of a container.
+const answerTime = 30 * time.Second
+
+// Ask has the supervisor of a container do something (see OpStop and its
+// kin). A container whose supervisor died gets another one first. If none runs
+// and none is due, the error is fail.NotFound of NotRunning.
+func (l *Launcher) Ask(ctx context.Context, rec store.Record, rq control.Request) (control.Reply, error) {
+	for end := time.Now().Add(answerTime); ; time.Sleep(10 * time.Millisecond) {
+		reply, err := control.Call(ctx, l.Store.Control(rec.ID), rq)
+		if !control.NotThere(err) {
+			return reply, err
+		}
+		if !l.Store.Supervised(rec.ID) && !l.reunite(ctx, rec.ID) {
+			return reply, NotRunning(rec)
+		}
+		if time.Now().After(end) {
+			return reply, fail.Wrap(fail.Internal, err, "the supervisor of container %s does not answer", rec.ID[:12])
 		}
 	}
-	var pid uint32
-	if t, err := l.tasks.Get(ctx, &tasksapi.GetRequest{ContainerID: id}); err == nil {
-		pid = t.GetProcess().GetPid()
-	}
-	first := holdInit(pid)
-	// Without its ports held the container runs on: the kernel forwards them.
-	if net, _ := l.Networks.Adopt(ctx, e.Dir, int(pid), nil); first.runs() {
-		defer net.Free()
-		defer net.Close()
-		serving, stop := context.WithCancel(ctx)
-		defer stop()
-		go net.Serve(serving)
-	}
-	code, err := l.await(ctx, id, first, stopTimeout)
-	if err != nil && !isNotFound(err) {
-		e.Release()
-		return engineError(err, "waiting for the container")
-	}
-	if !rec.Keep {
-		return l.remove(ctx, e, rec)
-	}
-	return l.end(ctx, e, rec, int(code))
 }
 
-// RemoveStopped removes a container nobody supervises.
-func (l *Launcher) RemoveStopped(ctx context.Context, rec store.Record) error {
+// Await waits until a container has a supervisor that answers; false if it
+// has none and is due none.
+func (l *Launcher) Await(ctx context.Context, rec store.Record) (bool, error) {
+	_, err := l.Ask(ctx, rec, control.Request{Op: OpSettled})
+	if fail.KindOf(err) == fail.NotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// NotRunning is the error of what needs a running container.
+func NotRunning(rec store.Record) error {
+	name := rec.Name
+	if name == "" {
+		name = rec.ID[:12]
+	}
+	return fail.New(fail.NotFound, "container %s is not running", name).Hint("safe-run start %s", name)
+}
+
+// reunite gives a container whose supervisor died another one, or buries it.
+// It says whether the container has one now.
+func (l *Launcher) reunite(ctx context.Context, id string) bool {
+	rec, err := l.Store.Load(id)
+	if err != nil || rec.Phase == store.PhaseExited {
+		return false
+	}
+	e := l.Store.Capture(id)
+	if e == nil {
+		return l.Store.Supervised(id)
+	}
+	// Its supervisor may have ended it in proper form meanwhile.
+	if rec, err = l.Store.Load(id); err != nil || rec.Phase == store.PhaseExited {
+		_ = e.End()
+		return false
+	}
+	if l.livesOn(ctx, rec) {
+		return l.Adopt(e) == nil
+	}
+	_ = l.bury(l.context(ctx), e, rec)
+	return false
+}
+
+// RemoveStopped removes a container nobody supervises, with its anonymous
+// volumes if asked to.
+func (l *Launcher) RemoveStopped(ctx context.Context, rec store.Record, withVolumes bool) error {
 	e := l.Store.Capture(rec.ID)
 	if e == nil {
 		return fail.New(fail.Conflict, "container %s is in use", rec.ID[:12])
 	}
-	return l.remove(l.context(ctx), e, rec)
+	if !withVolumes {
+		rec.Anonymous = nil
+	}
+	err := l.remove(l.context(ctx), e, rec)
+	if err == nil {
+		l.event(rec, "destroy")
+	}
+	return err
 }
 
-// RemoveRunning kills a container and removes it once its supervisor is done.
-func (l *Launcher) RemoveRunning(ctx context.Context, rec store.Record) error {
-	ctx = l.context(ctx)
-	if err := l.kill(ctx, rec.ID, unix.SIGKILL); err != nil && !isNotFound(err) {
-		return engineError(err, "killing the container")
+// RemoveRunning kills a container and removes it.
+func (l *Launcher) RemoveRunning(ctx context.Context, rec store.Record, withVolumes bool) error {
+	_, err := l.Ask(ctx, rec, control.Request{Op: OpRemove, Volumes: withVolumes})
+	if err != nil && fail.KindOf(err) != fail.NotFound {
+		return err
 	}
-	for end := time.Now().Add(stopTimeout); l.Store.Supervised(rec.ID); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(stopTimeout); l.Store.Supervised(rec.ID); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			return fail.New(fail.Internal, "the supervisor of container %s does not end", rec.ID[:12])
 		}
@@ -75,5 +106,37 @@ func (l *Launcher) RemoveRunning(ctx context.Context, rec store.Record) error {
 	if _, err := l.Store.Load(rec.ID); err != nil {
 		return nil // its supervisor removed it
 	}
-	return l.RemoveStopped(ctx, rec)
+	return l.RemoveStopped(ctx, rec, withVolumes)
+}
+
+// unmarshal decodes what containerd keeps.
+func unmarshal(from typeurl.Any, to any) error { return typeurl.UnmarshalTo(from, to) }
+
+// Rename gives a container that nobody supervises another name.
+func (l *Launcher) Rename(id, name string) error {
+	e := l.Store.Capture(id)
+	if e == nil {
+		return fail.New(fail.Conflict, "container %s is in use", id[:12])
+	}
+	defer func() { _ = e.End() }()
+	rec, err := l.Store.Load(id)
+	if err != nil {
+		return err
+	}
+	old := rec.Name
+	if err := e.Rename(name); err != nil {
+		return err
+	}
+	rec.Name = name
+	if err := l.Store.Save(rec); err != nil {
+		return err
+	}
+	if asked, err := l.Store.LoadAsked(id); err == nil {
+		asked.Workload.Name = name
+		if err := l.Store.SaveAsked(id, asked); err != nil {
+			return err
+		}
+	}
+	l.event(rec, "rename", "oldName", "/"+old)
+	return nil
 }

@@ -20,7 +20,20 @@ import (
 // Streams are the caller's ends. A nil stream is not attached.
 type Streams struct {
 	In, Out, Err *os.File
+	// OpenIn gives the container a standard input that stays open, for those
+	// who attach later.
+	OpenIn bool
 }
+
+// sink is where all of a container's output goes besides the caller's streams:
+// its log, and those who attached.
+type sink func(stream byte, b []byte)
+
+// The streams of a sink.
+const (
+	streamOut byte = 1
+	streamErr byte = 2
+)
 
 // stdio connects a task's FIFOs with the caller's streams. Only the FIFOs are
 // given to the container: never the caller's terminal itself, into which
@@ -35,6 +48,7 @@ type stdio struct {
 	win        *os.File
 
 	last tail // of what went to standard error, or to the terminal
+	also sink // nil: nowhere else
 
 	wg         sync.WaitGroup
 	ended      atomic.Bool // the container has: no read waits for long any more
@@ -50,10 +64,11 @@ func newStdio(dir string, s Streams, tty bool) (*stdio, error) {
 	p := &stdio{dir: dir, tty: tty, broken: make(chan struct{}), detach: make(chan struct{})}
 	mk := func(name string) (string, error) {
 		path := filepath.Join(dir, name)
+		_ = os.Remove(path) // of the run before
 		return path, fail.Wrap(fail.HostCannot, unix.Mkfifo(path, 0o600), "FIFO for %s", name)
 	}
 	var err error
-	if s.In != nil {
+	if s.In != nil || s.OpenIn {
 		if p.in, err = mk("stdin"); err != nil {
 			return nil, err
 		}
@@ -78,6 +93,27 @@ func newStdio(dir string, s Streams, tty bool) (*stdio, error) {
 	return p, nil
 }
 
+// reopenStdio opens the FIFOs of a container that runs already.
+func reopenStdio(dir string, tty bool) (*stdio, error) {
+	p := &stdio{dir: dir, tty: tty, broken: make(chan struct{}), detach: make(chan struct{})}
+	var err error
+	p.out = filepath.Join(dir, "stdout")
+	if p.rout, err = os.OpenFile(p.out, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
+		return nil, fail.Wrap(fail.HostCannot, err, "standard output")
+	}
+	if !tty {
+		p.err = filepath.Join(dir, "stderr")
+		if p.rerr, err = os.OpenFile(p.err, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
+			p.close()
+			return nil, fail.Wrap(fail.HostCannot, err, "standard error")
+		}
+	}
+	if in := filepath.Join(dir, "stdin"); exists(in) {
+		p.in = in
+	}
+	return p, nil
+}
+
 // start copies. It is called once the task is created.
 func (p *stdio) start(s Streams, keys []byte, closeIn func()) error {
 	if p.in != "" {
@@ -86,7 +122,9 @@ func (p *stdio) start(s Streams, keys []byte, closeIn func()) error {
 			return fail.Wrap(fail.HostCannot, err, "standard input")
 		}
 		p.win = w
-		go p.copyIn(s.In, keys, closeIn)
+		if s.In != nil {
+			go p.copyIn(s.In, keys, closeIn)
+		}
 	}
 	if p.rout != nil {
 		p.wg.Add(1)
@@ -133,20 +171,33 @@ func (p *stdio) copyIn(from *os.File, keys []byte, closeIn func()) {
 func (p *stdio) copyOut(to, from *os.File, lost *error) {
 	defer p.wg.Done()
 	r := output{p, from}
-	if to == nil { // not attached
-		_, _ = io.Copy(io.Discard, r)
-		return
+	stream := streamOut
+	if from == p.rerr {
+		stream = streamErr
 	}
-	_, err := io.Copy(to, r)
-	switch {
-	case err == nil, errors.Is(err, os.ErrDeadlineExceeded):
-		return
-	case !errors.Is(err, unix.EPIPE):
-		*lost = err
-	case p.brokenPipe.CompareAndSwap(false, true):
-		close(p.broken)
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if p.also != nil {
+				p.also(stream, buf[:n])
+			}
+			if to != nil {
+				if _, werr := to.Write(buf[:n]); werr != nil {
+					to = nil
+					switch {
+					case !errors.Is(werr, unix.EPIPE):
+						*lost = werr
+					case p.brokenPipe.CompareAndSwap(false, true):
+						close(p.broken)
+					}
+				}
+			}
+		}
+		if err != nil {
+			return
+		}
 	}
-	_, _ = io.Copy(io.Discard, r)
 }
 
 // output is a FIFO of the container's. Once the container has ended, what is

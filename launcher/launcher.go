@@ -22,6 +22,7 @@ import (
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/idmap"
 	"github.com/safe-run/safe-run/internal/store"
+	"github.com/safe-run/safe-run/internal/systemd"
 	"github.com/safe-run/safe-run/network"
 )
 
@@ -50,6 +51,15 @@ type Launcher struct {
 	Store     *store.Store
 	IDs       *idmap.Pool
 	Networks  *network.Host
+
+	// Renew judges a stored workload by the policy of today and makes a request
+	// of it. Notices and errors of it are told to nobody but the record.
+	Renew func(ctx context.Context, rec store.Record, asked store.Asked, unit *systemd.Unit) (Request, error)
+	// Revive sees to it that containerd answers again, if that is ours to do.
+	Revive func(ctx context.Context) error
+	// Adopt starts a supervisor in the background for a container whose lock
+	// this process holds, and passes the lock on.
+	Adopt func(e *store.Entry) error
 
 	tasks      tasksapi.TasksClient
 	containers containers.Store

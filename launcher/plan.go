@@ -41,8 +41,21 @@ func (r *run) input(f facts, files spec.HostFiles) (spec.Input, error) {
 		}
 		files.Init = r.InitPath
 	}
+	if len(w.Secrets) > 0 {
+		files.Secrets = filepath.Join(r.entry.IO, secretsDir)
+	}
+	if r.passesNotify() {
+		files.Notify = filepath.Join(r.entry.IO, notifySocket)
+	}
+	if r.activated() {
+		if r.ActivatePath == "" {
+			return spec.Input{}, fail.New(fail.HostCannot, "socket activation needs the program safe-run-activate, which is not installed").Hint("make install")
+		}
+		files.Activate, files.ActivateSocket = r.ActivatePath, filepath.Join(r.entry.IO, activateSocket)
+	}
 	return spec.Input{
-		ID: r.rec.ID, Workload: w, Image: r.Image, User: u, IDs: r.rec.Block,
+		CgroupParent: r.unitCgroup(),
+		ID:           r.rec.ID, Workload: w, Image: r.Image, User: u, IDs: r.rec.Block,
 		Host: r.Host, Limits: r.Limits, Grants: r.Grants, Mounts: r.resolvedMounts(), Files: files, DeviceSources: r.deviceSources(), BlockDevices: r.BlockDevices,
 		JoinNetwork: r.joined.path(), JoinSysfs: r.joined.sysfsPath(r.entry),
 		AppArmorProfile: r.AppArmorProfile, SELinuxLabel: r.SELinuxLabel, SELinuxMountLabel: r.SELinuxMountLabel,

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/store"
 	"github.com/safe-run/safe-run/internal/volumes"
 	"github.com/safe-run/safe-run/spec"
 )
@@ -31,10 +32,35 @@ func (r *run) attachments() (err error) {
 	if err := fault("mounts"); err != nil {
 		return err
 	}
+	if err := r.makeExtras(); err != nil {
+		return err
+	}
 	if r.io, err = newStdio(r.entry.IO, r.Streams, r.Workload.TTY); err != nil {
 		return err
 	}
+	r.io.also = r.sink
+	if err := r.keep(); err != nil {
+		return err
+	}
 	return fault("fifos")
+}
+
+// keep writes down what the container is made from, and opens what others
+// reach it by.
+func (r *run) keep() error {
+	r.asked = store.Asked{Workload: r.Workload, Image: r.Image, Caller: r.Caller}
+	if err := r.Store.SaveAsked(r.rec.ID, r.asked); err != nil {
+		return err
+	}
+	if r.log == nil {
+		if err := r.openLog(); err != nil {
+			return err
+		}
+	}
+	if r.state.server == nil {
+		return r.listen(r.context(context.Background()))
+	}
+	return nil
 }
 
 // prepare makes the snapshot that is the container's root file system.
@@ -46,6 +72,12 @@ func (r *run) prepare(ctx context.Context) {
 	}
 	opts = append(opts, snapshots.WithLabels(map[string]string{gcRoot: r.rec.Created.Format(time.RFC3339)}))
 	prepare := func(ctx context.Context) (err error) {
+		if r.rec.Phase == store.PhaseRestarting { // it has one
+			r.snapMounts, err = r.snapshots.Mounts(ctx, r.rec.ID)
+			if err == nil || !isNotFound(err) {
+				return err
+			}
+		}
 		r.snapMounts, err = r.snapshots.Prepare(ctx, r.rec.ID, r.Image.ChainID, opts...)
 		return err
 	}

@@ -23,10 +23,18 @@ func (r *run) register() (err error) {
 		Keep: !r.Workload.Remove, Phase: store.PhaseCreating, Created: time.Now().UTC(),
 		Namespace: r.Namespace, Address: r.Address,
 	}
-	r.rec.Cgroup = cgroupPath(r.Workload.CgroupParent, r.rec.ID)
+	r.noteSupervision()
 	if v.err != nil {
 		return v.err
 	}
+	if err := r.placeInUnit(); err != nil {
+		return err
+	}
+	cgroup, err := spec.CgroupPath(r.unitCgroup(), r.Workload.CgroupParent, r.rec.ID)
+	if err != nil {
+		return err
+	}
+	r.rec.Cgroup = cgroup
 	if r.Grants.HostUserNS {
 		if err := r.IDs.Release(v.block, v.id); err != nil {
 			return err
@@ -54,6 +62,27 @@ func (r *run) register() (err error) {
 		return err
 	}
 	return nil
+}
+
+// noteSupervision puts into the record what others must know of how the
+// container is supervised.
+func (r *run) noteSupervision() {
+	w := r.Workload
+	signal := w.StopSignal
+	if signal == "" {
+		signal = r.Image.StopSignal
+	}
+	r.rec.StopSignal, _ = spec.StopSignal(signal) // judged with the rest
+	r.rec.StopAfter = 10
+	if w.StopTimeout != nil {
+		r.rec.StopAfter = *w.StopTimeout
+	}
+	r.rec.Detached, r.rec.Restart = w.Detach, w.Restart
+	r.rec.TTY, r.rec.Stdin, r.rec.LogDriver = w.TTY, w.Interactive, r.Log.Driver
+	_, r.rec.Checked = spec.HealthOf(w, r.Image)
+	if r.Unit != nil {
+		r.rec.Unit = r.Unit.Name
+	}
 }
 
 // labels are the image's and those of the command line, which win. They stay

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,7 +13,9 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/safe-run/safe-run/internal/logs"
 	"github.com/safe-run/safe-run/internal/store"
+	"github.com/safe-run/safe-run/internal/systemd"
 	"github.com/safe-run/safe-run/network"
 	"github.com/safe-run/safe-run/spec"
 )
@@ -55,60 +58,69 @@ type Request struct {
 	Notice func(string)
 	// Aside is work that need not delay the container; Run waits for it.
 	Aside func(ctx context.Context) error
-	// Background hands the container over to another process when the user
-	// detaches from it.
-	Background func(e *store.Entry, id string) error
+	// Caller is whose rights open the files the workload names; nil is root.
+	Caller *store.Caller
+	// Log says where output is kept.
+	Log logs.Config
+	// Secrets are the contents of Workload.Secrets, in their order.
+	Secrets [][]byte
+	// Unit is the systemd unit this process is the service of, nil if none.
+	Unit *systemd.Unit
+	// ActivatePath is the static program that passes sockets on, on the host.
+	ActivatePath string
+	// Started is called once the program runs.
+	Started func()
+	// Close gives back what the request holds open; called when the container
+	// has started or failed to.
+	Close func()
 }
 
-// run is one container being launched by this process.
+// run is the container this process supervises: from its launch over all of
+// its restarts to the end.
 type run struct {
 	*Launcher
 	Request
 	entry *store.Entry
-	rec   store.Record
-	spec  *specs.Spec
-	io    *stdio
-	tty   *terminal
-	pid   uint32
+	asked store.Asked
+	log   *logs.Log
+	state state
+
+	mu  sync.Mutex // of rec, once the control socket is there
+	rec store.Record
+
+	life
+}
+
+// life is what a run has from one start of the program to its end.
+type life struct {
+	spec *specs.Spec
+	io   *stdio
+	tty  *terminal
+	pid  uint32
 
 	snapMounts []mount.Mount // valid once prepared is closed
 	snapErr    error
 	prepared   chan struct{}            // nil until prepare was called
 	userns     func() (*os.File, error) // see userNS; nil until the ids are known
 	imageDirs  []string
-	abandoned  atomic.Bool // containerd may still make what was asked of it
+	abandoned  *atomic.Bool // containerd may still make what was asked of it
 	net        *network.Endpoint
 	joined     *joined // with --network container:REF
+	extras     extras
 }
+
+func newLife() life { return life{abandoned: new(atomic.Bool)} }
 
 // Run launches the container, stays until it ends, and gives its exit code.
 // If it fails nothing of the container is left.
 func (l *Launcher) Run(ctx context.Context, rq Request) (int, error) {
 	ctx, cancel := context.WithCancelCause(l.context(ctx))
 	defer cancel(nil)
-	signals := catch()
-	early := make(chan []os.Signal)
-	started := make(chan struct{})
-	go func() { // until the container runs, a signal ends the launch or waits
-		var waiting []os.Signal
-		for {
-			select {
-			case s := <-signals:
-				waiting = append(waiting, s)
-				if fatal(s) {
-					cancel(interrupted(s))
-				}
-			case <-started:
-				early <- waiting
-				return
-			}
-		}
-	}()
-
-	r := &run{Launcher: l, Request: rq}
+	signals, settled := guard(cancel)
+	r := &run{Launcher: l, Request: rq, life: newLife()}
 	err := r.launch(ctx)
-	close(started)
-	waiting := <-early
+	r.release()
+	waiting := settled()
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
@@ -117,30 +129,23 @@ func (l *Launcher) Run(ctx context.Context, rq Request) (int, error) {
 		return 0, err
 	}
 	// A signal that came too late to end the launch is the container's.
-	code, err := r.supervise(l.context(context.WithoutCancel(ctx)), waiting, signals)
-	if errors.Is(err, errHandedOver) {
-		return 0, nil
+	return r.lives(l.context(context.WithoutCancel(ctx)), waiting, signals)
+}
+
+// release gives back what only the launch needed.
+func (r *run) release() {
+	if r.Close != nil {
+		r.Close()
+		r.Close = nil
 	}
-	return code, err
 }
 
 // undo removes what a failed launch made. What cannot be removed now is
 // removed by the next command.
 func (r *run) undo(ctx context.Context) {
-	if r.tty != nil {
-		r.tty.restore()
-	}
-	if r.io != nil {
-		r.io.close()
-	}
-	if r.net != nil {
-		r.net.Close()
-		defer r.net.Free()
-	}
-	r.joined.close()
-	if r.prepared != nil {
-		<-r.prepared
-	}
+	defer r.state.close()
+	r.dismantle()
+	defer r.freeNetwork()
 	if r.entry == nil {
 		return
 	}
@@ -160,6 +165,31 @@ func (r *run) undo(ctx context.Context) {
 		_ = r.kill(ctx, r.rec.ID, unix.SIGKILL)
 	}
 	_ = r.Launcher.remove(ctx, r.entry, r.rec)
+}
+
+// dismantle lets go of what this process holds of a life.
+func (r *run) dismantle() {
+	if r.tty != nil {
+		r.tty.restore()
+	}
+	if r.io != nil {
+		r.io.close()
+	}
+	if r.net != nil {
+		r.net.Close()
+	}
+	r.joined.close()
+	r.extras.close()
+	if r.prepared != nil {
+		<-r.prepared
+	}
+}
+
+// freeNetwork gives the addresses up, once the container has ended.
+func (r *run) freeNetwork() {
+	if r.net != nil {
+		r.net.Free()
+	}
 }
 
 // patience is how long after a signal a request is still waited for.
@@ -195,6 +225,11 @@ func (r *run) launch(ctx context.Context) (err error) {
 	if err := r.register(); err != nil {
 		return err
 	}
+	return r.begin(ctx)
+}
+
+// begin sets a registered container up and starts it.
+func (r *run) begin(ctx context.Context) error {
 	// The snapshot is two synced transactions of containerd's: they run while
 	// everything is done that does not need it.
 	r.prepared = make(chan struct{})

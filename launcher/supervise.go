@@ -13,23 +13,32 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/store"
 )
 
-var errHandedOver = errors.New("handed over")
+// ending is how one life of a container came to its end.
+type ending struct {
+	code  int
+	err   error // to report
+	final bool  // whatever the restart policy says
+	left  bool  // to a supervisor in the background, or to the next command
+}
 
-// supervise stays with the running container: signals in, streams through,
-// exit code out, clean-up last.
-func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan os.Signal) (int, error) {
+// supervise stays with the running program to its end: signals in, streams
+// through, health checked.
+func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan os.Signal) ending {
 	type end struct {
 		code uint32
 		err  error
 	}
 	exited := make(chan end, 1)
 	first := holdInit(r.pid)
+	defer first.close()
 	go func() {
 		code, err := r.await(ctx, r.rec.ID, first, stopTimeout)
 		exited <- end{code, err}
 	}()
+	over := r.state.begin(first)
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
 	go r.net.Serve(serving)
@@ -38,6 +47,8 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 	go func() { aside <- r.aside(ctx, ready); close(aside) }()
 	settled := time.AfterFunc(settleAfter, settle)
 	defer settled.Stop()
+	go r.tend(serving, ready)
+	finish := func(code int) error { return r.settle(ctx, code, over, signals) }
 
 	var asked os.Signal           // to end
 	var incoming <-chan os.Signal // signals, once the container is ready
@@ -52,15 +63,17 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 		select {
 		case e := <-exited:
 			if isNotFound(e.err) {
-				return 0, errors.Join(r.lost(ctx, e.err, asked, signals), <-aside)
+				return ending{code: 137, err: errors.Join(r.lost(ctx, e.err, asked, finish), <-aside)}
 			}
 			if e.err != nil {
 				if r.tty != nil {
 					r.tty.restore()
 				}
-				return 0, engineError(e.err, "waiting for the container")
+				return ending{err: engineError(e.err, "waiting for the container"), left: true}
 			}
-			return int(e.code), errors.Join(r.finish(ctx, int(e.code), signals), <-aside)
+			err := finish(int(e.code))
+			bad := <-aside
+			return ending{code: int(e.code), err: errors.Join(err, bad), final: bad != nil}
 		case err, open := <-watch:
 			if !open {
 				watch = nil
@@ -69,26 +82,27 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 			if err != nil {
 				_ = r.kill(ctx, r.rec.ID, unix.SIGKILL)
 				<-exited
-				return 0, errors.Join(err, r.finish(ctx, 137, signals))
+				return ending{code: 137, err: errors.Join(err, finish(137)), final: true}
 			}
 		case <-r.io.detach:
-			return 0, r.handOver()
+			return ending{err: r.handOver(), left: true}
 		case <-broken:
 			// Like any program in a pipeline whose reader has gone.
 			broken = nil
 			_ = r.kill(ctx, r.rec.ID, unix.SIGKILL)
 			<-exited
-			return 128 + int(unix.SIGPIPE), r.finish(ctx, 128+int(unix.SIGPIPE), signals)
+			code := 128 + int(unix.SIGPIPE)
+			return ending{code: code, err: finish(code), final: true}
 		case <-ready:
 			ready, incoming = nil, signals
 			for _, s := range waiting {
 				if done, err := heed(s); done {
-					return 0, err
+					return ending{err: err, left: true}
 				}
 			}
 		case s := <-incoming:
 			if done, err := heed(s); done {
-				return 0, err
+				return ending{err: err, left: true}
 			}
 		}
 	}
@@ -103,12 +117,18 @@ func (r *run) deliver(ctx context.Context, first initProcess, s os.Signal) (done
 		if r.tty != nil {
 			r.tty.resize(ctx)
 		}
+	case r.managed():
+		// Who manages services stops them with SIGTERM, whatever their own signal is.
+		if fatal(s) {
+			r.state.quit()
+			go r.terminate(ctx, first, unix.Signal(r.rec.StopSignal), r.rec.StopAfter)
+		}
 	case r.Workload.SigProxy:
 		if err := r.kill(ctx, r.rec.ID, n); err != nil && !isNotFound(err) {
 			_ = first.signal(n) // containerd is away
 		}
 	case fatal(s):
-		if err := r.handOver(); !errors.Is(err, errHandedOver) {
+		if err := r.handOver(); err != nil {
 			return true, err
 		}
 		return true, interrupted(s)
@@ -118,12 +138,12 @@ func (r *run) deliver(ctx context.Context, first initProcess, s os.Signal) (done
 
 // lost cleans up after a container whose task is gone without a status: its
 // shim was killed, or somebody else removed it.
-func (r *run) lost(ctx context.Context, err error, asked os.Signal, signals <-chan os.Signal) error {
+func (r *run) lost(_ context.Context, err error, asked os.Signal, finish func(int) error) error {
 	err = engineError(err, "waiting for the container")
 	if asked != nil {
 		err = interrupted(asked)
 	}
-	return errors.Join(err, killCgroups(r.rec.Cgroup), r.finish(ctx, 137, signals))
+	return errors.Join(err, killCgroups(r.rec.Cgroup), finish(137))
 }
 
 // aside is what must happen but need not delay the container: the second
@@ -139,6 +159,7 @@ func (r *run) aside(ctx context.Context, ready chan<- struct{}) error {
 		awaitInit(r.pid)
 	}
 	close(ready)
+	r.event("start")
 	if err := fault("running"); err != nil {
 		return err
 	}
@@ -170,13 +191,15 @@ func awaitInit(pid uint32) {
 // back the memory only its start needed: for short ones that is wasted work.
 const settleAfter = 300 * time.Millisecond
 
-// finish passes on the rest of the output and removes the container, or keeps
-// its record if it was not to be removed. The output comes first: with the
-// task the shim goes, and what it still holds.
-func (r *run) finish(ctx context.Context, code int, signals <-chan os.Signal) error {
+// settle passes on the rest of the output of a program that has ended and
+// notes how it did. The output comes first: with the task the shim goes, and
+// what it still holds.
+func (r *run) settle(ctx context.Context, code int, over func(int), signals <-chan os.Signal) error {
 	if err := fault("exited"); err != nil {
+		over(code)
 		return err
 	}
+	oom := oomKilled(r.rec.Cgroup)
 	lost := r.io.drain(stopTimeout, signals)
 	if r.tty != nil {
 		r.tty.restore()
@@ -186,19 +209,17 @@ func (r *run) finish(ctx context.Context, code int, signals <-chan os.Signal) er
 		r.notice(h)
 	}
 	r.net.Close()
-	defer r.net.Free()
 	r.joined.close()
-	// The program has done its work, whatever cannot be cleaned up now: its exit
-	// code counts.
-	var left error
-	if r.rec.Keep {
-		left = r.end(ctx, r.entry, r.rec, code)
-	} else {
-		left = r.Launcher.remove(ctx, r.entry, r.rec)
+	r.extras.close()
+	r.mu.Lock()
+	r.rec.ExitCode, r.rec.Finished, r.rec.PID, r.rec.Paused, r.rec.OOMKilled = code, time.Now().UTC(), 0, false, oom
+	r.mu.Unlock()
+	if oom {
+		r.event("oom")
 	}
-	if left != nil {
-		r.notice(fmt.Sprintf("%v: left to the next command", left))
-	}
+	r.event("die", "exitCode", strconv.Itoa(code))
+	r.state.clients.End(code)
+	over(code)
 	return lost
 }
 
@@ -207,18 +228,16 @@ func (r *run) handOver() error {
 	if r.tty != nil {
 		r.tty.restore()
 	}
-	if r.Background == nil {
+	if r.Adopt == nil {
 		return fail.New(fail.Internal, "no background supervisor")
 	}
-	// The supervisor knows what the record says: with --rm it has no ids yet.
-	if err := r.Store.Save(r.rec); err != nil {
+	r.state.deaf() // the supervisor takes the socket
+	// It knows what the record says, and lives on.
+	if err := r.change(func(rec *store.Record) { rec.Detached = true }); err != nil {
 		return err
 	}
 	if r.net != nil {
-		r.net.Close() // the supervisor takes the ports
+		r.net.Close() // and the ports
 	}
-	if err := r.Background(r.entry, r.rec.ID); err != nil {
-		return err
-	}
-	return errHandedOver
+	return r.Adopt(r.entry)
 }

@@ -30,13 +30,20 @@ func (r *run) createContainer(ctx context.Context) error {
 	if err != nil {
 		return fail.Wrap(fail.Internal, err, "encoding runtime options")
 	}
+	c := containers.Container{
+		ID: r.rec.ID, Image: r.Image.Name, SnapshotKey: r.rec.ID, Snapshotter: snapshotter,
+		Labels:  map[string]string{labelPrefix + "digest": r.Image.Digest},
+		Runtime: containers.RuntimeInfo{Name: runtimeName, Options: opts},
+		Spec:    specAny,
+	}
 	err = r.make(ctx, func(ctx context.Context) error {
-		_, err := r.containers.Create(ctx, containers.Container{
-			ID: r.rec.ID, Image: r.Image.Name, SnapshotKey: r.rec.ID, Snapshotter: snapshotter,
-			Labels:  map[string]string{labelPrefix + "digest": r.Image.Digest},
-			Runtime: containers.RuntimeInfo{Name: runtimeName, Options: opts},
-			Spec:    specAny,
-		})
+		if r.rec.Phase == store.PhaseRestarting { // there is one
+			_, err := r.containers.Update(ctx, c, "spec")
+			if !isNotFound(err) {
+				return err
+			}
+		}
+		_, err := r.containers.Create(ctx, c)
 		return err
 	})
 	if err != nil {
@@ -96,11 +103,19 @@ func (r *run) createTask(ctx context.Context) (err error) {
 	if err := r.io.start(r.Streams, r.DetachKeys, func() { r.closeStdin(context.WithoutCancel(ctx), r.rec.ID) }); err != nil {
 		return err
 	}
-	if r.rec.Keep {
-		r.rec.Phase = store.PhaseRunning
-		if err := r.Store.Save(r.rec); err != nil {
-			return err
+	err = r.change(func(rec *store.Record) {
+		// What has no phase of its own goes without a trace after a crash.
+		if rec.Keep || rec.Detached {
+			rec.Phase = store.PhaseRunning
 		}
+		rec.PID, rec.Started, rec.Error = int(r.pid), time.Now().UTC(), ""
+		rec.OOMKilled, rec.Command = false, strings.Join(r.spec.Process.Args, " ")
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.Store.ForgetHealth(r.rec.ID); err != nil {
+		return err
 	}
 	if err := fault("wait"); err != nil {
 		return err
@@ -114,6 +129,9 @@ func (r *run) createTask(ctx context.Context) (err error) {
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err
+	}
+	if r.Started != nil {
+		r.Started()
 	}
 	return fault("start")
 }

@@ -155,6 +155,9 @@ func checkMaxima(r *Request) (found []Finding) {
 	over("--memory-reservation", "memory", res.MemoryReservation, l.MaxMemory, size)
 	over("--memory-swap", "memory", res.MemorySwap, l.MaxMemory, size)
 	over("--pids-limit", "pids", res.PidsLimit, l.MaxPids, number)
+	if f, hit := checkLog(r.Workload, l.MaxLog); hit {
+		found = append(found, f)
+	}
 
 	cpus := 0.0
 	switch {

@@ -584,6 +584,22 @@ func TestSiteRules(t *testing.T) {
 		{"limits: {max: {cpus: 1.5}}", res(func(r *spec.Resources) { r.NanoCPUs = ptr(int64(15e8)) }), ""},
 		{"limits: {max: {nofile: 1024}}", ulim("nofile", 1024, 2048), "ulimit"},
 		{"limits: {max: {tmpfs: 16m}}", tmpfs(spec.TmpfsOptions{Size: 17 << 20}), "tmpfs-size"},
+		{"", logs("max-size", "100m"), ""},
+		{"", logs("max-size", "200m", "max-file", "6"), "limit-over-maximum"},
+		{"", logs("max-size", "1g"), "limit-over-maximum"},
+		{"", logs("max-size", "8e18", "max-file", "9000000000000000000"), "limit-over-maximum"},
+		{"", logs("max-file", "9000000000000000000"), "limit-over-maximum"},
+		{"", logs("max-size", "-1"), "limit-over-maximum"},
+		{"", logs("max-size", "unlimited"), "limit-over-maximum"},
+		{"", logs("max-file", "0"), "limit-over-maximum"},
+		{"", logs("tag", "x"), ""},
+		{"limits: {max: {log: 30m}}", nil, ""},
+		{"limits: {max: {log: 30m}}", logs("max-size", "11m"), "limit-over-maximum"},
+		{"limits: {max: {log: 2g}}", logs("max-size", "500m", "max-file", "4"), ""},
+		{"limits: {max: {log: 30m}}", func(r *Request) {
+			logs("max-size", "11m")(r)
+			r.Workload.LogDriver = "journald"
+		}, ""},
 		{"limits: {max: {shm: 16m}}", work(func(w *spec.Workload) { w.ShmSize = ptr(int64(17 << 20)) }), "shm-size"},
 	} {
 		site, err := ParseSite([]byte("version: 1\n"+c.file), "t")

@@ -52,6 +52,7 @@ func (s Site) showLimits(b *bytes.Buffer) {
 		}
 		fmt.Fprintf(b, "  %-25s %-12s %s\n", row.name, row.text(row.def), most)
 	}
+	fmt.Fprintf(b, "  %-25s %-12s %s\n", "log, all files", size(logFiles*logFileBytes), size(l.MaxLog))
 	if l.MaxCPUs > 0 {
 		fmt.Fprintf(b, "  %-25s %-12s %g\n", "cpus", "-", l.MaxCPUs)
 	}

@@ -68,6 +68,7 @@ type LimitSet struct {
 	Shm    *Size    `yaml:"shm"`
 	Tmpfs  *Size    `yaml:"tmpfs"`
 	CPUs   *float64 `yaml:"cpus"`
+	Log    *Size    `yaml:"log"`
 }
 
 // Size is a number of bytes, written as a number or as 512m, 2g, 1.5GiB.
@@ -160,6 +161,15 @@ func (s *Site) buildLimits(bad func(string, ...any)) {
 			bad("limits: cpus must be more than 0")
 		}
 		l.MaxCPUs = *m.CPUs
+	}
+	if d.Log != nil {
+		bad("limits: log has only a maximum, no default; --log-opt says how much is kept")
+	}
+	if m.Log != nil {
+		if int64(*m.Log) < logFiles*logFileBytes {
+			bad("limits: log must be at least 30m, what is kept of every container")
+		}
+		l.MaxLog = int64(*m.Log)
 	}
 	s.limits = l
 }

@@ -19,7 +19,7 @@ const fullFile = `# everything the format has
 version: 1
 limits:
   default: {memory: 256m, pids: 100, nofile: 4096, shm: 32m, tmpfs: 16m}
-  max: {memory: 8g, pids: 4096, nofile: 1048576, shm: 1g, tmpfs: 1.5GiB, cpus: 4}
+  max: {memory: 8g, pids: 4096, nofile: 1048576, shm: 1g, tmpfs: 1.5GiB, cpus: 4, log: 100m}
 registries: [docker.io, "registry.example:5000"]
 require-digest: true
 publish-address: 127.0.0.1
@@ -50,6 +50,7 @@ func TestFullFile(t *testing.T) {
 	want := spec.Limits{
 		Memory: 256 << 20, MaxMemory: 8 << 30, Pids: 100, MaxPids: 4096, Nofile: 4096, MaxNofile: 1 << 20,
 		Shm: 32 << 20, MaxShm: 1 << 30, Tmpfs: 16 << 20, MaxTmpfs: 3 << 29, TmpfsInodes: spec.DefaultLimits().TmpfsInodes, MaxCPUs: 4,
+		MaxLog: 100 << 20,
 	}
 	if l != want {
 		t.Errorf("limits %+v", l)

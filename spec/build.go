@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"path"
 	"slices"
 	"strings"
 
@@ -10,9 +9,6 @@ import (
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/profiles"
 )
-
-// cgroupRoot is the cgroup all containers are below.
-const cgroupRoot = "/safe-run"
 
 // Build gives the OCI runtime spec of a hardened container. It is pure: the
 // same input gives the same spec, and nothing on the host is looked at.
@@ -25,6 +21,9 @@ const cgroupRoot = "/safe-run"
 func Build(in Input) (*specs.Spec, error) {
 	w, g := in.Workload, in.Grants
 	if err := preconditions(in); err != nil {
+		return nil, err
+	}
+	if err := checkService(in); err != nil {
 		return nil, err
 	}
 	in.Limits = in.Limits.bounded()
@@ -326,26 +325,6 @@ func filterOptions(host Features, caps []string, writable bool, network networkM
 func writableBind(in Input) bool {
 	return slices.ContainsFunc(in.Mounts, func(m ResolvedMount) bool { return m.Type == MountBind && !m.ReadOnly })
 }
-
-// cgroupPath is below our own root whatever --cgroup-parent says.
-func cgroupPath(in Input) (string, error) {
-	parent := in.Workload.CgroupParent
-	if parent == "" {
-		return path.Join(cgroupRoot, in.ID), nil
-	}
-	if parent = strings.TrimPrefix(parent, cgroupRoot+"/"); len(parent) > 255 || strings.HasPrefix(parent, "/") {
-		return "", fail.New(fail.Refused, "--cgroup-parent %.128q is not below %s", in.Workload.CgroupParent, cgroupRoot).
-			Hint("give a name without a leading slash")
-	}
-	for word := range strings.SplitSeq(parent, "/") {
-		if word == "" || strings.HasPrefix(word, ".") || strings.Trim(word, nameCharacters) != "" {
-			return "", fail.New(fail.Refused, "--cgroup-parent %.128q: names of letters, digits, dots and dashes only", in.Workload.CgroupParent)
-		}
-	}
-	return path.Join(cgroupRoot, parent, in.ID), nil
-}
-
-const nameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
 
 // annotationsOf passes on what the site granted by name: runtimes take
 // annotations as orders.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -332,6 +333,19 @@ func TestSummary(t *testing.T) {
 		"root files    read-only",
 		"exec          /cache 1MiB: writable and executable",
 		"memory 512MiB without swap, 256 processes", "open files (docker: none of these)\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	in = service(in)
+	in.Workload.Detach, in.Workload.Restart = true, RestartPolicy{Name: RestartOnFailure, Max: 3}
+	in.Workload.HealthOnFailure, in.Workload.LogOpts = OnFailureKill, map[string]string{"max-size": "1m"}
+	in.Image.Health = Healthcheck{Test: []string{"CMD", "curl", "\x1b[2J"}, StartPeriod: time.Second}
+	got = Summary(in, buildVerified(t, in))
+	for _, want := range []string{
+		"detached      runs in", "restart       after a failure, at most 3 times", `health        "curl \x1b[2J" every 30s, for at most 30s; unhealthy after 3 failures, none of which count for 1s; then it is killed`,
+		"systemd       the program", "sockets       the listening", "logs          json-file, rotated, max-size=1m (docker:", "secrets       db, tls.key, files in /run/secrets",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)

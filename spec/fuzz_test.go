@@ -61,7 +61,7 @@ func (b *bytesSource) mount() ResolvedMount {
 	m := ResolvedMount{Mount: Mount{
 		Origin: b.word("-v", "--mount", imageVolume),
 		Type:   MountType(b.word("bind", "volume", "tmpfs", "image")),
-		Target: b.word("/data", "/tmp", "/var", "/etc", "/etc/hosts", "/proc", "/dev/shm", "/dev/shm/x", "/", "/a/../b", "/run/x", "/sbin", "/sys/fs/cgroup"),
+		Target: b.word("/data", "/tmp", "/var", "/etc", "/etc/hosts", "/proc", "/dev/shm", "/dev/shm/x", "/run", "/run/secrets", "/", "/a/../b", "/run/x", "/sbin", "/sys/fs/cgroup"),
 	}}
 	m.ReadOnly, m.Exec, m.NonRecursive = b.bool(), b.bool(), b.bool()
 	m.Propagation = b.word("", "rprivate", "private", "shared", "rslave")
@@ -112,6 +112,14 @@ func asks() []func(*bytesSource, *Input) {
 		func(b *bytesSource, in *Input) { in.Mounts = append(in.Mounts, b.mount()) },
 		func(b *bytesSource, in *Input) { in.Mounts = append(in.Mounts, b.mount()) },
 		func(b *bytesSource, in *Input) { in.Mounts = append(in.Mounts, b.mount(), b.mount()) },
+		func(b *bytesSource, in *Input) {
+			in.CgroupParent = b.word("/system.slice/a.service", "/", "/a/..", "/a:b:c")
+		},
+		func(b *bytesSource, in *Input) { *in = service(*in) },
+		func(b *bytesSource, in *Input) {
+			in.Workload.Secrets = []Secret{{ID: b.word("a", ".."), UID: uint32(b.int64()), Owned: b.bool(), Mode: uint32(b.int64())}}
+			in.Files.Secrets = b.word("/run/safe-run/io/x/secrets", "")
+		},
 		func(b *bytesSource, in *Input) { in.Workload.Args = b.words(3, "sh", "-c") },
 		func(b *bytesSource, in *Input) { in.Workload.Hostname = b.word("", "box") },
 		func(b *bytesSource, in *Input) { in.Workload.Domainname = b.word("", "example.org") },

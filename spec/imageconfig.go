@@ -23,19 +23,24 @@ const (
 	maxWordsBytes  = 1 << 20 // of each of them together
 )
 
-// imageConfig is the part of the configuration that is used. docker's own
-// extensions to the OCI schema are not.
+// imageConfig is the part of the configuration that is used. HEALTHCHECK and
+// SHELL are docker's extensions to the OCI schema.
 type imageConfig struct {
-	Created      *time.Time          `json:"created"`
-	Architecture string              `json:"architecture"`
-	OS           string              `json:"os"`
-	Config       ocispec.ImageConfig `json:"config"`
+	Created      *time.Time `json:"created"`
+	Architecture string     `json:"architecture"`
+	OS           string     `json:"os"`
+	Config       struct {
+		ocispec.ImageConfig
+		Healthcheck *imageHealth
+		Shell       []string
+	} `json:"config"`
 }
 
 // ImageFromConfig reads what an image's configuration asks for. Name, Digest
 // and ChainID are the caller's to fill in. Everything in it is bounded, free
 // of NUL, and cleaned: volumes are clean absolute paths outside of the
-// kernel's trees, the stop signal is one the kernel has, ports are ports.
+// kernel's trees, the stop signal is one the kernel has, ports are ports, the
+// health check has a form that is known.
 // Errors have kind Usage.
 func ImageFromConfig(configJSON []byte) (Image, error) {
 	if len(configJSON) > maxConfigBytes {
@@ -49,6 +54,10 @@ func ImageFromConfig(configJSON []byte) (Image, error) {
 		OS: c.OS, Arch: c.Architecture,
 		User: c.Config.User, Env: c.Config.Env, Entrypoint: c.Config.Entrypoint, Cmd: c.Config.Cmd,
 		Workdir: c.Config.WorkingDir, StopSignal: c.Config.StopSignal, Labels: c.Config.Labels,
+		Shell: c.Config.Shell,
+	}
+	if len(img.Shell) > 0 && img.Shell[0] == "" {
+		img.Shell = nil
 	}
 	if c.Created != nil {
 		img.Created = *c.Created
@@ -60,6 +69,7 @@ func ImageFromConfig(configJSON []byte) (Image, error) {
 		{"ENV", img.Env},
 		{"ENTRYPOINT", img.Entrypoint},
 		{"CMD", img.Cmd},
+		{"SHELL", img.Shell},
 		{"VOLUME", sortedKeys(c.Config.Volumes)},
 		{"EXPOSE", sortedKeys(c.Config.ExposedPorts)},
 		{"LABEL", labelWords(img.Labels)},
@@ -88,6 +98,9 @@ func ImageFromConfig(configJSON []byte) (Image, error) {
 		}
 	}
 	var err error
+	if img.Health, err = c.Config.Healthcheck.healthcheck(); err != nil {
+		return Image{}, err
+	}
 	if img.Volumes, err = volumePaths(sortedKeys(c.Config.Volumes)); err != nil {
 		return Image{}, err
 	}

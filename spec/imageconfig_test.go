@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestImageFromConfig(t *testing.T) {
@@ -16,7 +17,8 @@ func TestImageFromConfig(t *testing.T) {
 			"User": "app:wheel", "Env": ["PATH=/bin", "A="], "Entrypoint": ["/e"], "Cmd": ["c"],
 			"WorkingDir": "/w/", "Volumes": {"/data/": {}, "rel": {}, "/data": {}}, "StopSignal": "SIGINT",
 			"ExposedPorts": {"80/tcp": {}, "90-99/UDP": {}}, "Labels": {"a": "b"},
-			"Healthcheck": {"Test": ["CMD", "x"]}, "ArgsEscaped": true
+			"Healthcheck": {"Test": ["CMD", "x"], "Interval": 1000000000, "StartInterval": 2000000, "Retries": 4},
+			"Shell": ["/bin/ash", "-c"], "ArgsEscaped": true
 		},
 		"rootfs": {"type": "layers", "diff_ids": []}, "history": [{}]
 	}`
@@ -30,6 +32,8 @@ func TestImageFromConfig(t *testing.T) {
 		OS: "linux", Arch: "amd64", User: "app:wheel", Env: []string{"PATH=/bin", "A="},
 		Entrypoint: []string{"/e"}, Cmd: []string{"c"}, Workdir: "/w/", Volumes: []string{"/data", "/rel"},
 		StopSignal: "SIGINT", Exposed: []PortRange{{80, 80, TCP}, {90, 99, UDP}}, Labels: map[string]string{"a": "b"},
+		Health: Healthcheck{Test: []string{"CMD", "x"}, Interval: time.Second, StartInterval: 2 * time.Millisecond, Retries: 4},
+		Shell:  []string{"/bin/ash", "-c"},
 	}
 	if !reflect.DeepEqual(img, want) {
 		t.Errorf("%+v", img)
@@ -58,6 +62,20 @@ func TestImageFromConfigHostile(t *testing.T) {
 	}
 	for name, data := range map[string]string{
 		"empty":               "",
+		"health form":         config("Healthcheck", map[string]any{"Test": []string{"HTTP", "x"}}),
+		"health NUL":          config("Healthcheck", map[string]any{"Test": []string{"CMD", "a\x00"}}),
+		"health no command":   config("Healthcheck", map[string]any{"Test": []string{"CMD"}}),
+		"health empty":        config("Healthcheck", map[string]any{"Test": []string{"CMD-SHELL", ""}}),
+		"health words":        config("Healthcheck", map[string]any{"Test": append([]string{"CMD"}, many(5000)...)}),
+		"health long word":    config("Healthcheck", map[string]any{"Test": []string{"CMD-SHELL", strings.Repeat("a", 1<<18)}}),
+		"health negative":     config("Healthcheck", map[string]any{"Interval": -1}),
+		"health too short":    config("Healthcheck", map[string]any{"Timeout": 1000}),
+		"health too long":     config("Healthcheck", map[string]any{"StartPeriod": int64(1) << 62}),
+		"health overflow":     config("Healthcheck", map[string]any{"StartInterval": 1e30}),
+		"health retries":      config("Healthcheck", map[string]any{"Retries": -1}),
+		"health many retries": config("Healthcheck", map[string]any{"Retries": 1 << 40}),
+		"health type":         config("Healthcheck", "x"),
+		"shell NUL":           config("Shell", []string{"a\x00"}),
 		"not JSON":            "{\x1b",
 		"a list":              "[]",
 		"too large":           strings.Repeat(" ", maxConfigBytes+1),

@@ -26,6 +26,7 @@ type Image struct {
 	Labels     map[string]string
 	Created    time.Time
 	Health     Healthcheck // HEALTHCHECK; the zero value if there is none
+	Shell      []string    // SHELL, for the line of a health check; nil is /bin/sh -c
 }
 
 // Features is what this host can do, probed once. The code asks this value,
@@ -142,6 +143,7 @@ type Limits struct {
 	Tmpfs, MaxTmpfs   int64 // bytes, each tmpfs
 	TmpfsInodes       int64 // each tmpfs
 	MaxCPUs           float64
+	MaxLog            int64 // bytes, all log files of a container
 }
 
 // DefaultLimits are the built-in limits of every container.
@@ -149,7 +151,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Memory: 512 << 20,
 		Pids:   256, Nofile: 65536, MaxNofile: 1 << 20,
-		Shm: 64 << 20, Tmpfs: 64 << 20, TmpfsInodes: 65536,
+		Shm: 64 << 20, Tmpfs: 64 << 20, TmpfsInodes: 65536, MaxLog: 1 << 30,
 	}
 }
 
@@ -157,6 +159,17 @@ func DefaultLimits() Limits {
 type HostFiles struct {
 	Hosts, Hostname, ResolvConf string
 	Init                        string // static init for --init, or ""
+
+	// Secrets is the directory of the files of Workload.Secrets, on a memory
+	// file system, "" if there are none.
+	Secrets string
+	// Notify is a UNIX datagram socket that passes on what the program says to
+	// systemd, with NotifyContainer only.
+	Notify string
+	// Activate is the static program, and ActivateSocket the UNIX stream
+	// socket, by which the program gets the listening sockets of the unit;
+	// both or neither.
+	Activate, ActivateSocket string
 }
 
 // ResolvedMount is a Mount whose content has a place on the host.
@@ -184,6 +197,10 @@ type Input struct {
 	Files                           HostFiles
 	AppArmorProfile                 string // name of the loaded profile, "" where the kernel has no AppArmor
 	SELinuxLabel, SELinuxMountLabel string
+
+	// CgroupParent is the cgroup of the systemd unit delegated to us, as in
+	// /proc/self/cgroup; "" is our own root. cgroup v2 only.
+	CgroupParent string
 
 	// JoinNetwork is the network namespace of the container:REF to join, as
 	// /proc/PID/fd/N of a descriptor the caller holds until the container has

@@ -164,9 +164,9 @@ func sizedTmpfs(target, mode string, size, inodes int64) specs.Mount {
 	}}
 }
 
-// fileMounts are the generated files of /etc, read-only, and the init. They
-// belong to the container's root on the host already and need no mapping.
-// Where the user bound something over /etc the files are left out: their
+// fileMounts are the files of ours, read-only: those of /etc, the init, and
+// what a service is given. They belong to the container's ids on the host
+// already and need no mapping. Where the user bound something over /etc the files are left out: their
 // mount points would be made in a directory of the host.
 func fileMounts(in Input, user []ResolvedMount) ([]specs.Mount, error) {
 	var out []specs.Mount
@@ -190,7 +190,8 @@ func fileMounts(in Input, user []ResolvedMount) ([]specs.Mount, error) {
 			return nil, err
 		}
 	}
-	return out, nil
+	service, err := serviceMounts(in, user)
+	return append(out, service...), err
 }
 
 // deviceMounts binds the granted device nodes. They are not in the spec's

@@ -51,11 +51,18 @@ func Args(w Workload, img Image) ([]string, error) {
 	return args, nil
 }
 
-// processArgs adds --init to Args.
+// processArgs adds to Args the program that takes the unit's sockets, and
+// --init before it.
 func processArgs(in Input) ([]string, error) {
 	args, err := Args(in.Workload, in.Image)
-	if err != nil || !wantsInit(in.Workload) {
-		return args, err
+	if err != nil {
+		return nil, err
+	}
+	if in.Files.Activate != "" {
+		args = append([]string{ActivatePath}, args...)
+	}
+	if !wantsInit(in.Workload) {
+		return args, nil
 	}
 	if in.Files.Init == "" {
 		return nil, fail.New(fail.HostCannot, "--init needs a static init (tini or catatonit) and none is installed").
@@ -69,10 +76,7 @@ func wantsInit(w Workload) bool { return w.Init != nil && *w.Init }
 // imageEnvReserved says whether an image may not set a variable: these carry
 // the launcher's own promises to the program (readiness socket, passed
 // descriptors).
-func imageEnvReserved(name string) bool {
-	return name == "NOTIFY_SOCKET" || name == "LISTEN_FDS" || name == "LISTEN_PID" ||
-		name == "LISTEN_FDNAMES" || name == "WATCHDOG_PID" || name == "WATCHDOG_USEC"
-}
+func imageEnvReserved(name string) bool { return ServiceVariable(name) }
 
 // environment is docker's: defaults, then the image's ENV, then the flags in
 // their order; the last of a name wins and keeps the place of the first, and
@@ -105,6 +109,7 @@ func environment(in Input, hostname string) ([]string, error) {
 			e.set(v.Name, *v.Value)
 		}
 	}
+	serviceEnvironment(in.Files, &e)
 	return e.list(), nil
 }
 

@@ -48,6 +48,7 @@ func Summary(in Input, s *specs.Spec) string {
 	say("limits", "%s (docker: none of these)", strings.Join(limitWords(s), ", "))
 	say("namespaces", "%s", namespaceWords(s))
 	lines = append(lines, networkLines(in, s)...)
+	lines = append(lines, supervisionLines(in)...)
 	if extra := sysctlWords(s); extra != "" {
 		say("sysctls", "%s", extra)
 	}

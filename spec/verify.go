@@ -15,6 +15,7 @@ import (
 // VerifyInput is what the last gate knows besides the spec: what was granted,
 // and facts no flag, profile or image can have an influence on.
 type VerifyInput struct {
+	ID     string
 	Grants Grants
 	IDs    IDBlock
 	Limits Limits
@@ -32,6 +33,10 @@ type VerifyInput struct {
 	// JoinNetwork and JoinSysfs are the network namespace of another container
 	// and a sysfs of it, "" if none was to be joined.
 	JoinNetwork, JoinSysfs string
+	// CgroupParent is the cgroup of the systemd unit, "" for our own root.
+	CgroupParent string
+	// Files are those the launcher made for this container.
+	Files HostFiles
 	// AppArmorProfile and SELinuxLabel are those that were loaded, "" where
 	// the host has none.
 	AppArmorProfile, SELinuxLabel string
@@ -41,6 +46,7 @@ type VerifyInput struct {
 // only at what was resolved and granted, not at how it was asked for.
 func VerifyFor(in Input) VerifyInput {
 	v := VerifyInput{
+		ID: in.ID, CgroupParent: in.CgroupParent, Files: in.Files,
 		Grants: in.Grants, IDs: in.IDs, Limits: in.Limits, Host: in.Host,
 		AppArmorProfile: in.AppArmorProfile, SELinuxLabel: in.SELinuxLabel,
 		JoinNetwork: in.JoinNetwork, JoinSysfs: in.JoinSysfs,
@@ -64,6 +70,9 @@ func VerifyFor(in Input) VerifyInput {
 		if p != "" {
 			v.OwnSources = append(v.OwnSources, p)
 		}
+	}
+	for _, f := range in.Files.service() {
+		v.OwnSources = append(v.OwnSources, f.source)
 	}
 	for _, p := range in.DeviceSources {
 		v.OwnSources = append(v.OwnSources, p)
@@ -106,6 +115,7 @@ var invariants = []invariant{
 	{"mount-sources", "a path of the host nobody checked", mountSources},
 	{"mount-propagation", "mounts would travel between host and container", mountPropagation},
 	{"mount-flags", "set-user-ID programs and devices could be planted", mountFlags},
+	{"service-files", "what is said to be a secret or a socket of the service would be another's", serviceFiles},
 	{"write-xor-execute", "what was written could be executed", writeXorExecute},
 	{"idmapped-binds", "ids on disk would be others than inside", idmappedBinds},
 	{"tmpfs-size", "a tmpfs without a size takes half of the host's memory", tmpfsSized},

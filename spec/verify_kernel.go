@@ -102,9 +102,8 @@ func permittedDevice(r specs.LinuxDeviceCgroup, g Grants) bool {
 	})
 }
 
-func ownCgroup(s *specs.Spec, _ VerifyInput) []string {
-	p := s.Linux.CgroupsPath
-	return violation(path.Clean(p) != p || !strings.HasPrefix(p, cgroupRoot+"/") || strings.ContainsRune(p, ':'), "cgroup %q", p)
+func ownCgroup(s *specs.Spec, v VerifyInput) []string {
+	return violation(!verifiedCgroup(s.Linux.CgroupsPath, v), "cgroup %q", s.Linux.CgroupsPath)
 }
 
 func cgroupReadonly(s *specs.Spec, _ VerifyInput) (bad []string) {

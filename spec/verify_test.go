@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -241,6 +242,29 @@ var mutations = []struct {
 	}},
 	{"mount-flags", "suid tmpfs", func(t *testing.T, s *specs.Spec) { without(t, s, "/run", "nosuid") }},
 	{"mount-flags", "dev tmpfs", func(t *testing.T, s *specs.Spec) { without(t, s, "/var/tmp", "nodev") }},
+	{"cgroup", "another container's", func(_ *testing.T, s *specs.Spec) { s.Linux.CgroupsPath = "/safe-run/" + strings.Repeat("0", 64) }},
+	{"service-files", "other secrets", func(t *testing.T, s *specs.Spec) {
+		mountAt(t, s, SecretsDir).Source = "/var/lib/safe-run/volumes/data/_data"
+	}},
+	{"service-files", "writable secrets", func(t *testing.T, s *specs.Spec) { without(t, s, SecretsDir, "ro") }},
+	{"service-files", "executable secrets", func(t *testing.T, s *specs.Spec) { without(t, s, SecretsDir, "noexec") }},
+	{"service-files", "set-user-ID secrets", func(t *testing.T, s *specs.Spec) { without(t, s, SecretsDir, "nosuid") }},
+	{"service-files", "over a secret", func(_ *testing.T, s *specs.Spec) { s.Mounts = append(s.Mounts, tmpfsAt(SecretsDir+"/db")) }},
+	{"service-files", "no notification socket", func(_ *testing.T, s *specs.Spec) {
+		s.Mounts = slices.DeleteFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == NotifySocket })
+	}},
+	{"service-files", "writable program", func(t *testing.T, s *specs.Spec) { without(t, s, ActivatePath, "ro") }},
+	{"service-files", "executable socket", func(t *testing.T, s *specs.Spec) { without(t, s, ActivateSocket, "noexec") }},
+	{"service-files", "the socket elsewhere", func(t *testing.T, s *specs.Spec) {
+		m := *mountAt(t, s, ActivateSocket)
+		m.Destination = "/sock"
+		s.Mounts = append(s.Mounts, m)
+	}},
+	{"service-files", "another in their directory", func(_ *testing.T, s *specs.Spec) { s.Mounts = append(s.Mounts, tmpfsAt("/run/safe-run/x")) }},
+	{"service-files", "another program first", func(_ *testing.T, s *specs.Spec) {
+		s.Process.Args = append([]string{"/bin/sh"}, s.Process.Args...)
+	}},
+	{"write-xor-execute", "program that takes sockets", func(t *testing.T, s *specs.Spec) { without(t, s, ActivatePath, "ro") }},
 	{"write-xor-execute", "bind", func(t *testing.T, s *specs.Spec) { without(t, s, "/src", "rnoexec") }},
 	{"write-xor-execute", "tmpfs", func(t *testing.T, s *specs.Spec) { without(t, s, "/tmp", "noexec") }},
 	{"write-xor-execute", "volume", func(t *testing.T, s *specs.Spec) { without(t, s, "/data", "rnoexec") }},
@@ -285,7 +309,7 @@ var mutations = []struct {
 }
 
 func TestVerifyMutations(t *testing.T) {
-	in := rich()
+	in := service(rich())
 	in.Limits.MaxMemory, in.Limits.MaxTmpfs = 1<<40, 1<<30
 	good, err := Build(in)
 	must(t, err)

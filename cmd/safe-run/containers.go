@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"sort"
@@ -12,10 +10,8 @@ import (
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
-	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/images"
 	"github.com/safe-run/safe-run/internal/store"
-	"github.com/safe-run/safe-run/launcher"
 )
 
 func psVerb() *cobra.Command {
@@ -65,39 +61,4 @@ func psVerb() *cobra.Command {
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only ids")
 	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "full ids")
 	return c
-}
-
-func rmVerb() *cobra.Command {
-	var e endpoint
-	var force bool
-	c := &cobra.Command{Use: "rm [OPTIONS] CONTAINER...", Short: "Remove containers", Args: atLeast(1), RunE: func(c *cobra.Command, args []string) error {
-		return e.with(c.Context(), func(ctx context.Context, s *session) error {
-			var errs error
-			for _, a := range args {
-				err := remove(ctx, s.launcher, a, force)
-				if err == nil {
-					fmt.Println(a)
-				}
-				errs = errors.Join(errs, err)
-			}
-			return errs
-		})
-	}}
-	e.flags(c)
-	c.Flags().BoolVarP(&force, "force", "f", false, "kill a running container first")
-	return c
-}
-
-func remove(ctx context.Context, l *launcher.Launcher, ref string, force bool) error {
-	rec, err := l.Store.Find(ref)
-	if err != nil {
-		return err
-	}
-	if l.Store.Supervised(rec.ID) {
-		if !force {
-			return fail.New(fail.Conflict, "container %s is running", ref).Hint("stop it first, or: safe-run rm -f %s", ref)
-		}
-		return l.RemoveRunning(ctx, rec)
-	}
-	return l.RemoveStopped(ctx, rec)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"path/filepath"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"google.golang.org/grpc"
@@ -39,7 +38,7 @@ func dialAhead() <-chan dialed {
 	_, run := place()
 	go func() {
 		defer close(ahead)
-		for _, address := range []string{engine.SystemAddress, filepath.Join(run, "engine", "containerd.sock")} {
+		for _, address := range []string{engine.SystemAddress, embedded(run)} {
 			if st, err := os.Stat(address); err != nil || st.Mode().Type() != os.ModeSocket {
 				continue
 			}

@@ -49,7 +49,8 @@ func connect(ctx context.Context, address, namespace string, ahead <-chan dialed
 	if err != nil {
 		return nil, err
 	}
-	conn, err := engine.Connect(ctx, engine.Request{Flag: address, Getenv: os.Getenv, Root: root, State: run, Notice: os.Stderr})
+	wanted := engine.Request{Flag: address, Getenv: os.Getenv, Root: root, State: run, Notice: os.Stderr}
+	conn, err := engine.Connect(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -73,11 +74,20 @@ func connect(ctx context.Context, address, namespace string, ahead <-chan dialed
 		l.RuncRoot = filepath.Join(conn.Engine.State(), "runc")
 		_ = mount.SetTempMountLocation(conn.Engine.Temp())
 	}
-	return &session{
-		launcher: l,
-		images:   im, target: conn,
-	}, nil
+	s := &session{launcher: l, images: im, target: conn}
+	l.Renew, l.Adopt = s.renew, s.adopt
+	l.Revive = func(ctx context.Context) error {
+		now, err := engine.Connect(ctx, wanted)
+		if err == nil && now.Address != conn.Address {
+			err = fail.New(fail.HostCannot, "the containerd at %s is gone, and the container with it", conn.Address)
+		}
+		return err
+	}
+	return s, nil
 }
+
+// embedded is the socket of the engine that comes with safe-run.
+func embedded(run string) string { return filepath.Join(run, "engine", "containerd.sock") }
 
 // sweep cleans up after commands that were killed. What cannot be cleaned is
 // reported and left to the next command.

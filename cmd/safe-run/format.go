@@ -1,41 +1,267 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
+	"text/tabwriter"
 	"text/template"
+	"unicode"
 
 	"github.com/safe-run/safe-run/internal/fail"
 )
 
-// render prints each item by a template of docker's --format: text/template
-// with the functions json, join, lower, upper, split and println.
+// render prints each item by a template of docker's --format: "json", or a
+// text/template.
 func render[T any](w io.Writer, format string, items []T) error {
 	if format == "json" {
 		format = "{{json .}}"
 	}
-	t, err := template.New("").Funcs(template.FuncMap{
-		"json": func(v any) (string, error) {
-			var b strings.Builder
-			e := json.NewEncoder(&b)
-			e.SetEscapeHTML(false)
-			err := e.Encode(v)
-			return strings.TrimSuffix(b.String(), "\n"), err
-		},
-		"join": strings.Join, "lower": strings.ToLower, "upper": strings.ToUpper, "split": strings.Split,
-	}).Option("missingkey=error").Parse(format)
+	t, err := parseTemplate(format)
 	if err != nil {
-		return fail.Wrap(fail.Usage, err, "--format")
+		return err
 	}
+	var b bytes.Buffer
+	err = execute(&b, t, items)
+	return errors.Join(put(w, b.String()), err)
+}
+
+// renderTable prints a list by docker's --format: as render does, or in columns
+// with "table TEMPLATE". `\t` and `\n` may be written as such.
+func renderTable[T any](w io.Writer, format string, heads headings, items []T) error {
+	format = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(format)
+	format, table := strings.CutPrefix(format, "table ")
+	if !table {
+		return render(w, format, items)
+	}
+	t, err := parseTemplate(strings.Trim(format, " "))
+	if err != nil {
+		return err
+	}
+	top, err := t.Clone()
+	if err != nil {
+		return fail.Wrap(fail.Internal, err, "the headings")
+	}
+	var b bytes.Buffer
+	if err := top.Funcs(headingFuncs()).Execute(&b, heads); err != nil {
+		return badTemplate(err)
+	}
+	b.WriteByte('\n')
+	err = execute(&b, t, items)
+	tw := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
+	return errors.Join(put(tw, b.String()), fail.Wrap(fail.Internal, tw.Flush(), "printing"), err)
+}
+
+// renderObjects prints what was inspected: as an indented array of JSON
+// without a format, in one line with "json", or else each by the template.
+func renderObjects[T any](w io.Writer, format string, items []T) error {
+	if format == "" || format == "json" {
+		return printJSON(w, items, format == "")
+	}
+	t, err := parseTemplate(format)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	err = execute(&b, t, items)
+	if b.Len() == 0 {
+		b.WriteByte('\n') // docker's answer when nothing was found
+	}
+	return errors.Join(put(w, b.String()), err)
+}
+
+func put(w io.Writer, s string) error {
+	_, err := io.WriteString(w, printable(s))
+	return fail.Wrap(fail.Internal, err, "printing")
+}
+
+// execute prints the items, each with a newline. Like docker it tries the names
+// of Go's fields first, and then those of the JSON. Those that fail are left
+// out, and are the error.
+func execute[T any](b *bytes.Buffer, t *template.Template, items []T) error {
+	var errs error
 	for _, i := range items {
-		var b strings.Builder
-		if err := t.Execute(&b, i); err != nil {
-			return fail.Wrap(fail.Usage, err, "--format")
+		var one bytes.Buffer
+		if t.Execute(&one, i) != nil {
+			one.Reset()
+			if err := executeRaw(&one, t, i); err != nil {
+				errs = errors.Join(errs, badTemplate(err))
+				continue
+			}
 		}
-		if _, err := io.WriteString(w, printable(b.String())+"\n"); err != nil {
-			return fail.Wrap(fail.Internal, err, "printing")
+		b.Write(one.Bytes())
+		b.WriteByte('\n')
+	}
+	return errs
+}
+
+func executeRaw(w io.Writer, t *template.Template, item any) error {
+	text, err := json.Marshal(item)
+	if err != nil {
+		return err
+	}
+	var raw any
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&raw); err != nil {
+		return err
+	}
+	c, err := t.Clone()
+	if err != nil {
+		return err
+	}
+	return c.Option("missingkey=error").Execute(w, raw)
+}
+
+func parseTemplate(format string) (*template.Template, error) {
+	t, err := template.New("").Funcs(templateFuncs()).Parse(format)
+	if err != nil {
+		return nil, badTemplate(err)
+	}
+	return t, nil
+}
+
+func badTemplate(err error) error {
+	return fail.Wrap(fail.NoStatus, err, "template parsing error")
+}
+
+// templateFuncs are docker's.
+func templateFuncs() template.FuncMap {
+	return template.FuncMap{
+		"json": compactJSON, "join": join, "split": strings.Split,
+		"lower": strings.ToLower, "upper": strings.ToUpper, "title": title,
+		"pad": func(s string, before, after int) string {
+			if s == "" {
+				return s
+			}
+			const most = 1 << 10
+			return strings.Repeat(" ", min(max(before, 0), most)) + s + strings.Repeat(" ", min(max(after, 0), most))
+		},
+		"truncate": func(s string, n int) string {
+			if n < 0 || len(s) < n {
+				return s
+			}
+			return s[:n]
+		},
+	}
+}
+
+// headingFuncs leave headings as they are.
+func headingFuncs() template.FuncMap {
+	same := func(s string) string { return s }
+	with := func(s, _ string) string { return s }
+	return template.FuncMap{
+		"json": same, "title": same, "lower": same, "upper": same, "join": with, "split": with,
+		"truncate": func(s string, _ int) string { return s },
+	}
+}
+
+func title(s string) string {
+	last := ' '
+	return strings.Map(func(r rune) rune {
+		defer func() { last = r }()
+		if last == ' ' {
+			return unicode.ToTitle(r)
+		}
+		return r
+	}, s)
+}
+
+// join takes lists of anything, and the values of maps in order.
+func join(list any, sep string) (string, error) {
+	if words, ok := list.([]string); ok || list == nil {
+		return strings.Join(words, sep), nil
+	}
+	var out []string
+	v := reflect.ValueOf(list)
+	switch v.Kind() {
+	case reflect.Array, reflect.Slice:
+		for i := range v.Len() {
+			out = append(out, fmt.Sprint(v.Index(i).Interface()))
+		}
+	case reflect.Map:
+		for _, k := range v.MapKeys() {
+			out = append(out, fmt.Sprint(v.MapIndex(k).Interface()))
+		}
+		slices.Sort(out)
+	default:
+		return "", fmt.Errorf("expected slice, got %T", list)
+	}
+	return strings.Join(out, sep), nil
+}
+
+// headings are those of a table, by field.
+type headings map[string]string
+
+// Label is the heading of {{.Label "NAME"}}: the last part of the name.
+func (headings) Label(name string) string {
+	return strings.NewReplacer("-", " ", "_", " ").Replace(name[strings.LastIndexByte(name, '.')+1:])
+}
+
+func compactJSON(v any) (string, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return escapeControls(strings.TrimSuffix(b.String(), "\n")), err
+}
+
+// printJSON prints a value as docker does. Control characters are escaped in
+// it, so that it can be read back as it was.
+func printJSON(w io.Writer, v any, indented bool) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if indented {
+		e.SetIndent("", "    ")
+	}
+	if err := e.Encode(v); err != nil {
+		return fail.Wrap(fail.Internal, err, "printing JSON")
+	}
+	_, err := io.WriteString(w, escapeControls(b.String()))
+	return fail.Wrap(fail.Internal, err, "printing")
+}
+
+// escapeControls escapes the control characters that encoding/json does not:
+// they stand in strings only.
+func escapeControls(text string) string {
+	control := func(r rune) bool { return r >= 0x7f && r < 0xa0 }
+	if !strings.ContainsFunc(text, control) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if control(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
 		}
 	}
-	return nil
+	return b.String()
+}
+
+// oneLine makes a hostile word safe within a line: what does not print, line
+// breaks and tabs too, becomes U+FFFD.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// keyValues prints a map as KEY=VALUE,... in order.
+func keyValues(m map[string]string) string {
+	words := make([]string, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		words = append(words, k+"="+m[k])
+	}
+	return strings.Join(words, ",")
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -74,20 +73,7 @@ func exactly(n int) cobra.PositionalArgs { return between(n, n) }
 func atLeast(n int) cobra.PositionalArgs { return between(n, 1<<30) }
 
 func between(lo, hi int) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		switch n := len(args); {
-		case n < lo:
-			return misused(c, errors.New("a word is missing"))
-		case n > hi:
-			return misused(c, fmt.Errorf("%q is a word too many", args[hi]))
-		}
-		return nil
-	}
-}
-
-// misused adds the form of a verb to what was wrong with its use.
-func misused(c *cobra.Command, err error) error {
-	return fail.New(fail.Usage, "%s", err).Hint("Usage:  %s", c.UseLine())
+	return func(c *cobra.Command, args []string) error { return countError(c, len(args), lo, hi) }
 }
 
 // manVerb prints the manual page; the installation puts it in its place.

@@ -78,23 +78,32 @@ func findSystem(names ...string) (string, error) {
 
 // initPath finds the static init for --init: the engine's own, or a package's.
 func initPath(s *session) string {
-	bin, _ := engine.Locate() // it need not be the one that runs
-	if e := s.target.Engine; e != nil {
-		bin = e.Bin()
-	}
-	if bin != "" {
-		for _, n := range []string{"tini", "catatonit"} {
-			p := filepath.Join(bin, n)
-			if _, err := os.Stat(p); err == nil {
-				return p
-			}
-		}
+	if p := besideEngine(s, "tini", "catatonit"); p != "" {
+		return p
 	}
 	p, err := findSystem("tini-static", "catatonit")
 	if err != nil {
 		return ""
 	}
 	return p
+}
+
+// besideEngine finds a program that comes with the engine, "" if none does.
+func besideEngine(s *session, names ...string) string {
+	bin, _ := engine.Locate() // it need not be the one that runs
+	if e := s.target.Engine; e != nil {
+		bin = e.Bin()
+	}
+	if bin == "" {
+		return ""
+	}
+	for _, n := range names {
+		p := filepath.Join(bin, n)
+		if _, err := os.Stat(p); err == nil {
+			return p
+		}
+	}
+	return ""
 }
 
 // confine sees to the security module's profile or label.

@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
-	"text/tabwriter"
-	"time"
 
-	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -19,6 +16,7 @@ import (
 	"github.com/safe-run/safe-run/internal/cli"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/images"
+	"github.com/safe-run/safe-run/internal/store"
 	"github.com/safe-run/safe-run/spec"
 )
 
@@ -83,15 +81,24 @@ func pullVerb() *cobra.Command {
 	var platform string
 	c := &cobra.Command{Use: "pull [OPTIONS] NAME[:TAG|@DIGEST]", Short: "Fetch an image from its registry", Args: exactly(1), RunE: func(c *cobra.Command, args []string) error {
 		return e.with(c.Context(), func(ctx context.Context, s *session) error {
+			before, _ := s.images.Resolve(ctx, args[0], platform)
 			img, err := pull(ctx, s, args[0], platform, quiet)
-			if err == nil {
-				fmt.Println(img.Name)
+			if err != nil {
+				return err
 			}
+			if !quiet {
+				status := "Downloaded newer image for "
+				if before.Target == img.Target {
+					status = "Image is up to date for "
+				}
+				fmt.Printf("Digest: %s\nStatus: %s%s\n", printable(img.Target), status, printable(images.Familiar(img.Name)))
+			}
+			fmt.Println(printable(img.Name))
 			return err
 		})
 	}}
 	e.flags(c)
-	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress display")
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only the image's name")
 	c.Flags().StringVar(&platform, "platform", "", "os[/arch[/variant]]")
 	return c
 }
@@ -128,9 +135,7 @@ func loadVerb() *cobra.Command {
 			err = bySignal(ctx, err)
 			done()
 			for _, l := range lines {
-				if !quiet {
-					fmt.Println(printable(l))
-				}
+				fmt.Println(printable(l))
 			}
 			return err
 		})
@@ -138,67 +143,71 @@ func loadVerb() *cobra.Command {
 	e.flags(c)
 	c.Flags().StringVarP(&input, "input", "i", "", "read from this file instead of stdin")
 	c.Flags().StringVar(&platform, "platform", "", "os[/arch[/variant]]")
-	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing")
-	return c
-}
-
-func imagesVerb() *cobra.Command {
-	var e endpoint
-	var quiet, noTrunc bool
-	c := &cobra.Command{Use: "images [OPTIONS]", Short: "List images", Args: exactly(0), RunE: func(c *cobra.Command, _ []string) error {
-		return e.with(c.Context(), func(ctx context.Context, s *session) error {
-			list, err := s.images.List(ctx)
-			if err != nil {
-				return err
-			}
-			return printImages(list, quiet, noTrunc)
-		})
-	}}
-	e.flags(c)
-	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only ids")
-	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "full ids")
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress display")
 	return c
 }
 
 func rmiVerb() *cobra.Command {
 	var e endpoint
-	var force bool
-	c := &cobra.Command{Use: "rmi [OPTIONS] IMAGE...", Short: "Remove images", Args: atLeast(1), RunE: func(c *cobra.Command, args []string) error {
+	var force, noPrune bool
+	c := &cobra.Command{Use: "rmi [OPTIONS] IMAGE [IMAGE...]", Short: "Remove images", Args: atLeast(1), RunE: func(c *cobra.Command, args []string) error {
 		return e.with(c.Context(), func(ctx context.Context, s *session) error {
-			lines, err := s.images.Remove(ctx, force, args...)
-			for _, l := range lines {
-				fmt.Println(printable(l))
+			uses, err := imageUses(s.launcher.Store)
+			if err != nil {
+				return err
 			}
-			return err
+			var errs error
+			for _, ref := range args {
+				err := s.images.Removable(ctx, force, uses, ref)
+				var lines []string
+				if err == nil {
+					lines, err = s.images.Remove(ctx, true, ref)
+				}
+				for _, l := range lines {
+					fmt.Println(printable(l))
+				}
+				if force && err != nil && fail.KindOf(err) == fail.NotFound {
+					printError(os.Stderr, err)
+					err = nil
+				}
+				errs = errors.Join(errs, err)
+			}
+			return errs
 		})
 	}}
 	e.flags(c)
-	c.Flags().BoolVarP(&force, "force", "f", false, "also names that containers were started by")
+	c.Flags().BoolVarP(&force, "force", "f", false, "also images of containers that have ended, and all names of an id")
+	c.Flags().BoolVar(&noPrune, "no-prune", false, "has no effect: there are no untagged parents")
 	return c
 }
 
-func printImages(list []images.Entry, quiet, noTrunc bool) error {
-	w := tabwriter.NewWriter(os.Stdout, 0, 8, 3, ' ', 0)
-	if !quiet {
-		fmt.Fprintln(w, "REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE")
+// imageUses are all containers with their images, and the images that are
+// mounted in them.
+func imageUses(st *store.Store) ([]images.Use, error) {
+	ids, err := st.IDs()
+	if err != nil {
+		return nil, err
 	}
-	for _, e := range list {
-		id := strings.TrimPrefix(e.ID, "sha256:")
-		if !noTrunc && len(id) > 12 {
-			id = id[:12]
+	var uses []images.Use
+	for _, id := range ids {
+		rec, err := st.Load(id)
+		if err != nil {
+			continue // being made or removed
 		}
-		if quiet {
-			fmt.Fprintln(w, id)
+		running := st.Supervised(id)
+		uses = append(uses, images.Use{Container: id, Image: rec.Image, Digest: rec.Digest, Running: running})
+		asked, err := st.LoadAsked(id)
+		if err != nil {
 			continue
 		}
-		created, size := "N/A", units.HumanSize(float64(e.Unpacked))
-		if !e.Created.IsZero() {
-			created = units.HumanDuration(time.Since(e.Created)) + " ago"
+		for _, m := range asked.Workload.Mounts {
+			if m.Type != spec.MountImage {
+				continue
+			}
+			if name, err := images.Normalize(m.Source); err == nil {
+				uses = append(uses, images.Use{Container: id, Image: name, Running: running})
+			}
 		}
-		if e.Problem != "" {
-			size = printable(e.Problem)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", printable(e.Repository), printable(e.Tag), id, created, size)
 	}
-	return w.Flush()
+	return uses, nil
 }

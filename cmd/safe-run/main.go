@@ -30,7 +30,15 @@ func main() {
 		os.Unsetenv("SSL_CERT_FILE")
 		os.Unsetenv("SSL_CERT_DIR")
 	}
-	os.Exit(dispatch(os.Args[1:]))
+	args := os.Args[1:]
+	if program() == "docker" {
+		rest, code, done := asDocker(args)
+		if done {
+			os.Exit(code)
+		}
+		args = rest
+	}
+	os.Exit(dispatch(args))
 }
 
 // dispatch runs the verb the first word names; any other first word belongs
@@ -40,8 +48,12 @@ func dispatch(args []string) int {
 		help("")
 		return 0
 	}
+	args = managed(args)
 	if args[0] == "run" {
 		return run(args[1:], "run")
+	}
+	if err := lacking(args); err != nil && program() == "docker" {
+		return misuse(os.Stderr, err)
 	}
 	if next, reserved := unbuilt[args[0]]; reserved {
 		return report(fail.New(fail.Usage, "the command %q is not built yet", args[0]).
@@ -51,7 +63,7 @@ func dispatch(args []string) int {
 	if v := verbNamed(root, args[0]); v || args[0] == "completion" || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd {
 		debug.SetGCPercent(100)
 		root.SetArgs(args)
-		return report(root.ExecuteContext(context.Background()), "")
+		return answer(root.ExecuteContext(context.Background()), args[0] == "exec")
 	}
 	return run(args, "")
 }
@@ -59,15 +71,6 @@ func dispatch(args []string) int {
 // unbuilt are the words that will be verbs, with what to do until then. None
 // of them may be taken for an image and fetched from a registry.
 var unbuilt = map[string]string{
-	"logs":    "the output goes to stdout and stderr of the safe-run that started the container",
-	"stop":    "signals sent to the safe-run that started the container are passed on, and safe-run rm -f ends it",
-	"kill":    "signals sent to the safe-run that started the container are passed on, and safe-run rm -f ends it",
-	"exec":    "start what is needed with the container's own command",
-	"inspect": "safe-run ps -a lists containers, and safe-run --dry-run IMAGE prints what one is started with",
-	"wait":    "the safe-run that started the container ends with its exit code",
-	"start":   "run a new container from the image",
-	"restart": "run a new container from the image",
-	"port":    "the ports are those of -p; ss -ltnu shows them with the process that holds them",
 	"audit":   "safe-run --dry-run=summary IMAGE tells what a container is started with",
 	"learn":   "safe-run --dry-run=summary IMAGE tells what a container is started with",
 	"profile": "safe-run policy show prints the rules in force",
@@ -102,10 +105,12 @@ func verbs() *cobra.Command {
 			fmt.Fprintf(c.OutOrStdout(), "%s\n\n%s", c.Short, c.UsageString())
 		}
 	})
-	root.SetFlagErrorFunc(misused)
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		runVerb(), pullVerb(), loadVerb(), imagesVerb(), rmiVerb(),
-		psVerb(), rmVerb(), networkVerb(),
+		psVerb(), logsVerb(), execVerb(), inspectVerb(), stopVerb(), killVerb(), rmVerb(), waitVerb(),
+		startVerb(), restartVerb(), pauseVerb(), unpauseVerb(), attachVerb(), renameVerb(), portVerb(),
+		topVerb(), eventsVerb(), networkVerb(), volumeVerb(), systemVerb(removeContainer), generateVerb(),
 		engineVerb(), policyVerb(), versionVerb(), superviseVerb(), faultsVerb(), manVerb(),
 	)
 	root.SetHelpCommand(helpVerb(root))
@@ -131,10 +136,43 @@ var exitCodes = map[fail.Kind]int{
 	fail.NoStatus: 1,
 }
 
-// report prints an error and gives the exit code for it.
+// answer prints what went wrong with a verb and gives the exit code for it;
+// that of exec tells of its command, as that of run does.
+func answer(err error, execs bool) int {
+	var exit *exitError
+	if errors.As(err, &exit) {
+		return exit.code
+	}
+	var misused *misused125
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &misused):
+		return misuse(os.Stderr, err)
+	case fail.KindOf(err) == fail.Interrupted:
+		return verbCode(err)
+	}
+	all := []error{err}
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		all = several.Unwrap()
+	}
+	for _, err := range all {
+		printError(os.Stderr, err)
+	}
+	if k := fail.KindOf(err); execs && (k == fail.CmdNotExec || k == fail.CmdNotFound || k == fail.Refused) {
+		return exitCodes[k]
+	}
+	return verbCode(err)
+}
+
+// report prints an error of run and gives the exit code for it.
 func report(err error, usage string) int {
 	if err == nil {
 		return 0
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		return exit.code
 	}
 	var e *fail.Error
 	if !errors.As(err, &e) {
@@ -154,7 +192,7 @@ func report(err error, usage string) int {
 // from images or files and could steer the terminal: they are escaped.
 func printError(w io.Writer, err error) {
 	var e *fail.Error
-	fmt.Fprintf(w, "safe-run: %s\n", printable(err.Error()))
+	fmt.Fprintf(w, "%s: %s\n", program(), printable(err.Error()))
 	if errors.As(err, &e) && e.Next != "" {
 		fmt.Fprintf(w, "  %s\n", printable(e.Next))
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/moby/term"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -15,11 +14,10 @@ import (
 	"github.com/safe-run/safe-run/audit"
 	"github.com/safe-run/safe-run/internal/cli"
 	"github.com/safe-run/safe-run/internal/fail"
-	"github.com/safe-run/safe-run/internal/host"
-	"github.com/safe-run/safe-run/internal/source"
+	"github.com/safe-run/safe-run/internal/logs"
+	"github.com/safe-run/safe-run/internal/store"
 	"github.com/safe-run/safe-run/launcher"
 	"github.com/safe-run/safe-run/policy"
-	"github.com/safe-run/safe-run/profiles"
 	"github.com/safe-run/safe-run/spec"
 )
 
@@ -44,7 +42,15 @@ func run(args []string, verb string) int {
 		help(verb)
 		return 0
 	}
-	code, err := launch(context.Background(), inv, ahead)
+	if inv.Workload.Detach && inv.DryRun == "" {
+		return detached(job{Kind: jobRun, Args: args}, nil)
+	}
+	return launched(inv, ahead, nil)
+}
+
+// launched launches a container and gives the exit code.
+func launched(inv *cli.Invocation, ahead <-chan dialed, tell *reporter) int {
+	code, err := launch(context.Background(), inv, ahead, tell)
 	if errors.Is(err, errRefused) {
 		return exitCodes[fail.Refused]
 	}
@@ -62,8 +68,9 @@ func width() int {
 }
 
 // launch takes a parsed command line through review to a running container,
-// and gives the container's exit code.
-func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed) (int, error) {
+// and gives the container's exit code. tell, which may be nil, hears of the
+// container before its program starts and once it has.
+func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed, tell *reporter) (int, error) {
 	w := &inv.Workload
 	caller, err := cli.CallerOf(os.Geteuid(), os.LookupEnv)
 	if err != nil {
@@ -77,33 +84,25 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed) (int,
 			return 0, err
 		}
 	}
-	site, err := policy.LoadSite(sitePolicy)
+	j, err := judge(w)
 	if err != nil {
 		return 0, err
 	}
-	features := host.Probe()
-	stateRoot, stateRun := place()
-	known := policy.KnownPaths(stateRoot, stateRun)
-	known.Own = filepath.Join(stateRun, "io")
-	set, err := source.Gather(w.Mounts, w.Devices, known)
-	if err != nil {
-		return 0, err
-	}
-	defer set.Close()
-	rq := policy.Request{
-		Workload: *w, Sources: set.Sources, DeviceSources: set.Devices, Stores: []string{stateRoot, stateRun}, Host: features, Site: site,
-		CheckSeccomp: func(b []byte) error {
-			_, err := profiles.ParseSeccomp(b, profiles.Options{Arch: features.Arch})
-			return err
-		},
-		Provisional: true,
-	}
+	defer j.close()
 	// What is refused whatever the image says is refused before anything is
 	// fetched or started.
-	if _, refusals := policy.Review(rq); len(refusals) > 0 {
+	if _, refusals := j.review(nil); len(refusals) > 0 {
 		return 0, printRefusals(inv.Refusals, refusals)
 	}
+	log, err := logs.Parse(w.LogDriver, w.LogOpts)
+	if err != nil {
+		return 0, err
+	}
 	if err := needRoot(); err != nil {
+		return 0, err
+	}
+	unit, err := serviceUnit(w)
+	if err != nil {
 		return 0, err
 	}
 
@@ -111,7 +110,7 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed) (int,
 	if err != nil {
 		return 0, err
 	}
-	if err := floors(ctx, s, site); err != nil {
+	if err := floors(ctx, s, j.site); err != nil {
 		return 0, err
 	}
 	var reserved *launcher.Reservation
@@ -128,48 +127,41 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed) (int,
 	if err != nil {
 		return 0, err
 	}
-	rq.Image, rq.Provisional = img, false
-	grants, refusals := policy.Review(rq)
+	grants, refusals := j.review(&img)
 	if len(refusals) > 0 {
 		return 0, printRefusals(inv.Refusals, refusals)
 	}
-
-	for i := range w.Publish { // the policy has seen them as they were typed
-		if p := &w.Publish[i]; !p.HostIP.IsValid() {
-			p.HostIP = site.PublishDefault()
-		}
-	}
-	blocks, err := blockDevices(w.Resources)
+	lr, err := j.request(ctx, s, img, grants)
 	if err != nil {
 		return 0, err
 	}
-	lr := launcher.Request{
-		Reservation: reserved,
-		Workload:    *w, Image: img, Host: features, Limits: site.Limits(), Grants: grants,
-		Sources:  set.Sources,
-		InitPath: initPath(s), BlockDevices: blocks,
-		ResolveImage: func(ctx context.Context, ref string) (spec.Image, error) {
-			return resolve(ctx, s, ref, w.Platform, w.Pull, true)
-		},
-		Unpack:  func(ctx context.Context) error { return s.images.Unpack(ctx, img, nil) },
-		Created: func(id string) error { return writeCIDFile(w.CIDFile, id, caller) },
-		Attest:  attest(),
-		Aside: func(ctx context.Context) error {
-			s.sweep(ctx)
-			return nil
-		},
-		PublishDefault: site.PublishDefault(),
-		Notice:         func(s string) { fmt.Fprintf(os.Stderr, "safe-run: %s\n", printable(s)) },
-		Background:     background(s.target.Address, s.launcher.Namespace),
-		Streams:        streams(w),
+	lr.Reservation, lr.Log, lr.Unit = reserved, log, unit
+	if unit != nil && unit.Journal[0] && w.LogDriver == "" {
+		lr.Log.Driver = "passthrough"
 	}
-	if w.TTY && w.Interactive {
-		if lr.DetachKeys, err = detachKeys(w); err != nil {
+	if caller != nil {
+		lr.Caller = &store.Caller{UID: caller.UID, GID: caller.GID, Groups: caller.Groups}
+	}
+	if lr.Secrets, err = secrets(w.Secrets, caller, unit); err != nil {
+		return 0, err
+	}
+	lr.Created = func(id string) error {
+		if err := writeCIDFile(w.CIDFile, id, caller); err != nil {
+			return err
+		}
+		return tell.created(id)
+	}
+	lr.Started = tell.started
+	lr.Aside = func(ctx context.Context) error {
+		s.sweep(ctx)
+		return nil
+	}
+	lr.Notice = notice
+	lr.Streams = streams(w)
+	if w.TTY && w.Interactive && !w.Detach {
+		if lr.DetachKeys, err = detachKeys(w.DetachKeys); err != nil {
 			return 0, err
 		}
-	}
-	if err := confine(ctx, &lr, features); err != nil {
-		return 0, err
 	}
 	if inv.DryRun != "" {
 		return 0, dryRun(ctx, s, lr, inv.DryRun)
@@ -177,6 +169,9 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed) (int,
 	running = true
 	return s.launcher.Run(ctx, lr)
 }
+
+// notice tells the user something in one line.
+func notice(s string) { fmt.Fprintf(os.Stderr, "safe-run: %s\n", printable(s)) }
 
 // image gives the image to run: the tag is resolved to a digest once, here.
 func image(ctx context.Context, s *session, w *spec.Workload) (spec.Image, error) {
@@ -200,7 +195,7 @@ func resolve(ctx context.Context, s *session, ref, platform, policy string, quie
 // checkTerminal refuses -t with an attached standard input that is no
 // terminal, as docker does (exit 1).
 func checkTerminal(w *spec.Workload) error {
-	if w.TTY && attached(w, "stdin") && !xterm.IsTerminal(int(os.Stdin.Fd())) {
+	if w.TTY && !w.Detach && attached(w, "stdin") && !xterm.IsTerminal(int(os.Stdin.Fd())) {
 		return fail.New(fail.NoStatus, "the input device is not a TTY").Hint("leave out -t, or -i")
 	}
 	return nil
@@ -224,6 +219,9 @@ func attached(w *spec.Workload, stream string) bool {
 }
 
 func streams(w *spec.Workload) launcher.Streams {
+	if w.Detach {
+		return launcher.Streams{OpenIn: w.Interactive}
+	}
 	var s launcher.Streams
 	if attached(w, "stdin") {
 		s.In = os.Stdin
@@ -240,11 +238,13 @@ func streams(w *spec.Workload) launcher.Streams {
 	return s
 }
 
-func detachKeys(w *spec.Workload) ([]byte, error) {
+// detachKeys are the keys that leave a container; asked is nil if none were
+// given.
+func detachKeys(asked *string) ([]byte, error) {
 	keys := "ctrl-p,ctrl-q"
 	switch configured := clientConfig().DetachKeys; {
-	case w.DetachKeys != nil:
-		keys = *w.DetachKeys
+	case asked != nil:
+		keys = *asked
 	case configured != "":
 		keys = configured
 	}

@@ -15,7 +15,7 @@ func TestComplete(t *testing.T) {
 		{"--rm --mem", "--memory", false},
 		{"-it --env A=1 --dry-run --cap-a", "--cap-add", false},
 		{"-v=/a:/b --ro", "", false},
-		{"--detach", "--detach-keys", false}, // -d is not supported
+		{"--deta", "--detach-keys", false},
 		{"--env-file ", "", true},
 		{"-itv ", "", true},
 		{"-ea --cap-a", "--cap-add", false},

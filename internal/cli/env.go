@@ -26,6 +26,9 @@ func (p *parser) setEnv(v string) error {
 	}
 	e := spec.EnvVar{Name: name, Value: &val}
 	if !ok {
+		if spec.ServiceVariable(name) {
+			return callersService(name)
+		}
 		if val, ok = p.ctx.LookupEnv(name); !ok {
 			e.Value = nil
 		}
@@ -35,6 +38,18 @@ func (p *parser) setEnv(v string) error {
 	}
 	p.flagEnv = append(p.flagEnv, e)
 	return nil
+}
+
+// callersService: systemd's variables of this process name sockets and
+// descriptors the container has not.
+func callersService(name string) error {
+	switch name {
+	case "NOTIFY_SOCKET":
+		return errors.New("the caller's NOTIFY_SOCKET is not the container's; --sdnotify container gives the program one of its own")
+	case "WATCHDOG_PID", "WATCHDOG_USEC":
+		return fmt.Errorf("the caller's %s is not the container's; the watchdog of the unit is served by safe-run, while the container is healthy", name)
+	}
+	return fmt.Errorf("the caller's %s is not the container's; the sockets of the unit are passed on without it", name)
 }
 
 // checkVarName checks the name of a variable. Docker passes all but an empty
@@ -56,6 +71,9 @@ func (p *parser) finishEnv() error {
 		for _, l := range lines {
 			val := l.value
 			if !l.hasValue {
+				if spec.ServiceVariable(l.key) {
+					return fmt.Errorf("--env-file %s, line %d: %w", quote(file), l.n, callersService(l.key))
+				}
 				var ok bool
 				// Unlike -e NAME, a name without a value here removes nothing.
 				if val, ok = p.ctx.LookupEnv(l.key); !ok {

@@ -42,6 +42,11 @@ func checkParse(t *testing.T, args []string) {
 		}
 	}
 	checkNetwork(t, args, &inv.Workload)
+	for _, s := range inv.Workload.Secrets {
+		if checkSecretID(s.ID) != nil || s.Source != "" && (!path.IsAbs(s.Source) || path.Clean(s.Source) != s.Source) || s.Mode&^0o755 != 0 {
+			t.Fatalf("%q: secret %+v", args, s)
+		}
+	}
 	if inv.Workload.Image == "" {
 		t.Fatalf("%q: no image", args)
 	}
@@ -51,6 +56,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"img", "--rm\x00-it\x00img\x00sh", "-e\x00A=b\x00--env-file\x00env\x00img", "-v\x00.:/x\x00--tmpfs\x00/x\x00img",
 		"-test.v\x00img", "--network=name=none,ip=1.1.1.1\x00img", "-m\x001g\x00--cpus\x001/2\x00img", "--help", "--",
+		"--secret\x00id=a,src=b,uid=1,mode=0400\x00--secret=b=c\x00-d\x00--restart=on-failure:3\x00img", "--log-opt=a=b\x00--health-cmd=x\x00img",
 		"--add-host=a:::1\x00-h=web\x00img", "--ulimit\x00nofile=1:2\x00img", "--dry-run\x00img",
 	} {
 		f.Add(s)

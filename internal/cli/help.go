@@ -60,7 +60,7 @@ func Help(w io.Writer, verb string, width int) {
 	helpRest(w, flags, width)
 }
 
-// helpRest lists what is refused for now or for good, by reason.
+// helpRest lists what is refused, by reason.
 func helpRest(w io.Writer, flags []Flag, width int) {
 	fmt.Fprint(w, "\nNot supported:\n")
 	for _, r := range unsupportedFlags(flags) {
@@ -76,7 +76,7 @@ type unsupportedFor struct {
 
 func unsupportedFlags(flags []Flag) (all []unsupportedFor) {
 	for _, f := range flags {
-		if (f.Disposition != Unsupported && f.Disposition != UnsupportedYet) || f.Visibility == Hidden {
+		if f.Disposition != Unsupported || f.Visibility == Hidden {
 			continue
 		}
 		i := slices.IndexFunc(all, func(r unsupportedFor) bool { return r.why == f.Why })

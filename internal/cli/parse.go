@@ -89,9 +89,6 @@ type parser struct {
 	seccompPath          string
 	platformSet          bool
 	noHealth             bool
-	restart              string
-	logDriver            string
-	logOpts              bool
 
 	// pending are the flags given that cannot be honoured, with the reason,
 	// told together at the end. A later harmless value of a flag that takes

@@ -324,7 +324,7 @@ func TestSecretsAreNotRepeated(t *testing.T) {
 func TestHints(t *testing.T) {
 	wantError(t, fail.Usage, "flag needs an argument: 'h' in -h", "-h")
 	for flag, hint := range map[string]string{
-		"--version": "safe-run version", "--replace": "safe-run rm", "--secret=x": "/run/secrets", "--env-host": "-e NAME", "--envv": "did you mean --env?",
+		"--version": "safe-run version", "--replace": "safe-run rm", "--healthcheck-command=x": "--health-cmd", "--env-host": "-e NAME", "--envv": "did you mean --env?",
 		"--pribileged": "did you mean --privileged?", "--umask=1": "umask", "--qqqqqqqqqq": "",
 	} {
 		_, err := Parse([]string{flag, "img"}, testContext)
@@ -337,8 +337,8 @@ func TestHints(t *testing.T) {
 
 // TestAllUnsupportedAtOnce: one error names them all.
 func TestAllUnsupportedAtOnce(t *testing.T) {
-	_, err := Parse([]string{"-d", "--link", "db", "--network", "name=n,driver-opt=a=b,link-local-ip=169.254.0.9", "--storage-opt", "size=1g", "img"}, testContext)
-	for _, name := range []string{"--detach", "--link", "--network driver-opt", "--network link-local-ip", "--storage-opt"} {
+	_, err := Parse([]string{"--isolation", "hyperv", "--link", "db", "--network", "name=n,driver-opt=a=b,link-local-ip=169.254.0.9", "--storage-opt", "size=1g", "img"}, testContext)
+	for _, name := range []string{"--isolation", "--link", "--network driver-opt", "--network link-local-ip", "--storage-opt"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not in %v", name, err)
 		}

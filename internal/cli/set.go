@@ -97,26 +97,14 @@ func oneOf(to func(*parser) *string, words ...string) setter {
 	}
 }
 
-// later checks the form of a value whose flag cannot be honoured yet.
-func later(c check) setter {
+// refused checks the form of a value whose flag cannot be honoured.
+func refused(c check) setter {
 	return func(p *parser, v string) error {
 		if err := c(v); err != nil {
 			return err
 		}
 		p.cannot("")
 		return nil
-	}
-}
-
-func laterBool(to func(*spec.Workload) *bool) setter {
-	return func(p *parser, v string) error {
-		err := parseBool(v, to(p.w))
-		if *to(p.w) {
-			p.cannot("")
-		} else {
-			p.can()
-		}
-		return err
 	}
 }
 

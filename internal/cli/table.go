@@ -11,10 +11,8 @@ const (
 	// PolicyChecked flags are parsed into the Workload; at least one of
 	// their values is a privilege, which the policy bounds, refuses or grants.
 	PolicyChecked
-	// UnsupportedYet flags are checked for form, then an error: what they
-	// need is not built yet.
-	UnsupportedYet
-	// Unsupported flags are an error; Flag.Why says the reason.
+	// Unsupported flags are checked for form, then an error; Flag.Why says
+	// the reason.
 	Unsupported
 	// NoEffect flags are without effect in docker itself. They are accepted
 	// with docker's own notice.
@@ -23,7 +21,7 @@ const (
 
 // String gives the word used in tables and tests.
 func (d Disposition) String() string {
-	return [...]string{"honoured", "policy", "unsupported yet", "unsupported", "no effect"}[d]
+	return [...]string{"honoured", "policy", "unsupported", "no effect"}[d]
 }
 
 // Type is the type of a flag's value, in docker's words.
@@ -102,10 +100,6 @@ const (
 
 // Reasons that several flags share.
 const (
-	whyDetach    = "background containers are not built yet; run it in the foreground, for example from a systemd unit"
-	whyRestart   = "supervision is not built yet; use --restart no and let systemd restart it"
-	whyHealth    = "health checks are not built yet; --no-healthcheck says the same about the image's own"
-	whyLog       = "logs are not kept yet; the output goes to stdout and stderr only"
 	whyLink      = "it is docker's old way and opens one container to another; put both on a network made with safe-run network create --icc, where they find each other by name"
 	whyLinkLocal = "link-local addresses, where clouds have their metadata services, are closed to containers; use --ip or --ip6"
 	whyDriverOpt = "networks here have no drivers; use --sysctl for settings of the container's own network"
@@ -114,7 +108,7 @@ const (
 
 // Table returns every long name of docker run with what becomes of it.
 func Table() []Flag {
-	return concat(containerFlags(), processFlags(), fileFlags(), limitFlags(), securityFlags(), networkFlags(), laterFlags())
+	return concat(containerFlags(), processFlags(), fileFlags(), limitFlags(), securityFlags(), networkFlags(), superviseFlags())
 }
 
 // Own returns the flags docker does not have.
@@ -140,7 +134,7 @@ func Own() []Flag {
 			Long: "namespace", Type: String, Group: groupOurs, Arg: "NAME",
 			Usage: "containerd namespace to use", set: (*parser).setNamespace,
 		},
-	})
+	}, ownSuperviseFlags())
 }
 
 func concat(parts ...[]Flag) []Flag {

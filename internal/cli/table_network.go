@@ -19,7 +19,7 @@ func networkFlags() []Flag {
 		{Long: "mac-address", Type: String, Group: groupNetwork, Arg: "MAC", Usage: "MAC address on the first network", set: (*parser).setMAC},
 		{Long: "network-alias", Type: List, Group: groupNetwork, Arg: "NAME", Usage: "Further name on the first network", set: listVal(func(p *parser) *[]string { return &p.first.Aliases }, checkAlias)},
 		{Long: "net-alias", Type: List, Visibility: Hidden, AliasOf: "network-alias", Group: groupNetwork, Arg: "NAME", set: listVal(func(p *parser) *[]string { return &p.first.Aliases }, checkAlias)},
-		{Long: "link", Type: List, Group: groupNetwork, Arg: "CONTAINER[:ALIAS]", Usage: "Link to another container", Disposition: Unsupported, Why: whyLink, set: later(checkLink)},
-		{Long: "link-local-ip", Type: List, Group: groupNetwork, Arg: "IP", Usage: "Link-local address", Disposition: Unsupported, Why: whyLinkLocal, set: later(checkIP)},
+		{Long: "link", Type: List, Group: groupNetwork, Arg: "CONTAINER[:ALIAS]", Usage: "Link to another container", Disposition: Unsupported, Why: whyLink, set: refused(checkLink)},
+		{Long: "link-local-ip", Type: List, Group: groupNetwork, Arg: "IP", Usage: "Link-local address", Disposition: Unsupported, Why: whyLinkLocal, set: refused(checkIP)},
 	}
 }

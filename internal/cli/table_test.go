@@ -81,7 +81,7 @@ func TestTableIsWhole(t *testing.T) {
 		if (f.Usage == "") != (f.AliasOf != "") {
 			t.Errorf("--%s: usage %q, alias of %q", f.Long, f.Usage, f.AliasOf)
 		}
-		if f.Disposition >= UnsupportedYet && f.Why == "" {
+		if f.Disposition == Unsupported && f.Why == "" {
 			t.Errorf("--%s is %s without a reason", f.Long, f.Disposition)
 		}
 		if (f.Type == Bool) != (f.Arg == "") {
@@ -149,14 +149,14 @@ func TestDispositions(t *testing.T) {
 			changed := !reflect.DeepEqual(inv, base)
 			switch f.Disposition {
 			case Honoured, PolicyChecked:
-				if err != nil || (!changed && f.Long != "no-healthcheck") {
+				if err != nil || !changed {
 					t.Errorf("%q is %s: error %v, changed %v", args, f.Disposition, err, changed)
 				}
 			case NoEffect:
 				if err != nil || len(inv.Notices) != 1 || !strings.Contains(inv.Notices[0], f.Why) {
 					t.Errorf("%q: error %v, notices %q", args, err, inv.Notices)
 				}
-			case UnsupportedYet, Unsupported:
+			case Unsupported:
 				if err == nil || !strings.Contains(err.Error(), "--"+f.Long) || fail.KindOf(err) != fail.Usage {
 					t.Errorf("%q is %s: error %v", args, f.Disposition, err)
 				}

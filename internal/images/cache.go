@@ -21,7 +21,7 @@ import (
 // never out of date. It is only ever an accelerator: what is missing, damaged,
 // or not owned by us is read again from containerd.
 const (
-	cacheVersion = "1"
+	cacheVersion = "2"
 	maxCacheFile = 256 << 10 // bytes; larger configurations are not cached
 	maxCacheDir  = 1024      // files; the oldest half is dropped beyond
 )

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sort"
-	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -22,8 +21,9 @@ type Entry struct {
 	ID         string // digest of what the name points to
 	Digest     string // digest of the manifest for this host, "" if unknown
 	Created    time.Time
-	Content    int64 // bytes of the layers as stored
-	Unpacked   int64 // bytes of the snapshots, as the snapshotter counts them
+	Labels     map[string]string // the image's own, as it wrote them
+	Content    int64             // bytes of the layers as stored
+	Unpacked   int64             // bytes of the snapshots, as the snapshotter counts them
 	Problem    string
 }
 
@@ -49,7 +49,7 @@ func (s *Store) List(ctx context.Context) ([]Entry, error) {
 			list = append(list, e)
 			continue
 		}
-		e.Digest, e.Created = p.image.Digest, p.image.Created
+		e.Digest, e.Created, e.Labels = p.image.Digest, p.image.Created, p.image.Labels
 		for _, l := range p.layers {
 			e.Content += l.Size
 		}
@@ -103,21 +103,11 @@ func (s *Store) Remove(ctx context.Context, force bool, refs ...string) ([]strin
 		}
 	}
 	var lines []string
-	is := s.Client.ImageService()
 	for _, r := range doomed {
-		err := is.Delete(ctx, r.Name, images.SynchronousDelete(), images.DeleteTarget(&r.Target))
-		if err != nil && !errdefs.IsNotFound(err) {
-			return lines, wrap(fail.Internal, err, "remove image %s", Familiar(r.Name))
-		}
-		if !strings.HasPrefix(r.Name, untagged) {
-			lines = append(lines, "Untagged: "+cleanText(Familiar(r.Name)))
-		}
-		left, err := is.List(ctx, "target.digest=="+r.Target.Digest.String())
+		more, err := s.untag(ctx, r)
+		lines = append(lines, more...)
 		if err != nil {
-			return lines, wrap(fail.Internal, err, "list images")
-		}
-		if len(left) == 0 {
-			lines = append(lines, "Deleted: "+r.Target.Digest.String())
+			return lines, err
 		}
 	}
 	return lines, nil

@@ -258,6 +258,22 @@ func (e *Entry) TakeName(name string) (holder string, err error) {
 	return "", fail.Wrap(fail.HostCannot, err, "container name")
 }
 
+// Rename gives the container another name, or its first. If that is taken
+// the error is fail.Conflict, and nothing has changed.
+func (e *Entry) Rename(name string) error {
+	old := e.name
+	if name == old {
+		return fail.New(fail.Usage, "the container is called %q already", name)
+	}
+	if _, err := e.TakeName(name); err != nil {
+		return err
+	}
+	if old == "" {
+		return nil
+	}
+	return fail.Wrap(fail.HostCannot, os.Remove(filepath.Join(e.s.Root, "names", old)), "container name")
+}
+
 // Save writes the record. It is not synced: after a crash of the host a
 // container without a readable record is removed, never run.
 func (s *Store) Save(r Record) error {
@@ -268,7 +284,7 @@ func (s *Store) Save(r Record) error {
 func (s *Store) Load(id string) (Record, error) {
 	b, err := os.ReadFile(filepath.Join(s.dir(id), "record.json"))
 	if err != nil {
-		return Record{ID: id}, fail.Wrap(fail.NotFound, err, "no such container: %s", id)
+		return Record{ID: id}, fail.Wrap(fail.NotFound, err, "No such container: %s", id)
 	}
 	var r Record
 	if err := json.Unmarshal(b, &r); err != nil || r.ID != id {
@@ -280,7 +296,7 @@ func (s *Store) Load(id string) (Record, error) {
 // Find gives the record for a name, an id or a unique prefix of an id.
 func (s *Store) Find(ref string) (Record, error) {
 	if ref == "" || strings.ContainsAny(ref, "/\x00") || strings.HasPrefix(ref, ".") {
-		return Record{}, fail.New(fail.NotFound, "no such container: %q", ref)
+		return Record{}, fail.New(fail.NotFound, "No such container: %.128s", ref)
 	}
 	if id, err := os.Readlink(filepath.Join(s.Root, "names", ref)); err == nil {
 		return s.Load(id)
@@ -302,7 +318,7 @@ func (s *Store) Find(ref string) (Record, error) {
 	case 1:
 		return s.Load(found[0])
 	case 0:
-		return Record{}, fail.New(fail.NotFound, "no such container: %q", ref)
+		return Record{}, fail.New(fail.NotFound, "No such container: %.128s", ref)
 	}
 	return Record{}, fail.New(fail.NotFound, "%q is the start of %d container ids", ref, len(found)).Hint("give more of the id, or the name")
 }
@@ -379,7 +395,7 @@ func (e *Entry) End() error {
 	// Never recursively: the directory is where sources of the user's are
 	// mounted while a container is created.
 	var err error
-	for _, p := range []string{"stdin", "stdout", "stderr", ""} {
+	for _, p := range []string{"stdin", "stdout", "stderr", "control", "notify", "activate", ""} {
 		if rerr := os.Remove(filepath.Join(e.IO, p)); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
 			err = errors.Join(err, rerr)
 		}

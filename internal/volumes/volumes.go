@@ -18,7 +18,8 @@ import (
 	"github.com/safe-run/safe-run/internal/lazyre"
 )
 
-// Volumes is the directory all volumes lie in, each as NAME/_data.
+// Volumes is the directory all volumes lie in, each as NAME/_data. Beside the
+// data is a file for what else is kept, and NAME is what locks are held on.
 type Volumes string
 
 // In gives the volumes of a state root.
@@ -28,59 +29,102 @@ func In(root string) Volumes { return Volumes(filepath.Join(root, "volumes")) }
 var names = lazyre.New(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$`)
 
 // Path is the data directory of a volume.
-func (v Volumes) Path(name string) string { return filepath.Join(string(v), name, "_data") }
+func (v Volumes) Path(name string) string { return filepath.Join(v.dir(name), "_data") }
+
+func (v Volumes) dir(name string) string { return filepath.Join(string(v), name) }
 
 // Ensure makes a volume if it does not exist, with what fill puts into its
 // directory. It appears when it is complete: whoever wants the same volume
 // meanwhile waits, and what a crash or an error left is made anew.
+//
+// A volume found is kept as long as a container is known to use it. So a
+// launch that has noted the volume in its state before it calls Ensure cannot
+// lose it to a removal at the same time: see Drop.
 func (v Volumes) Ensure(ctx context.Context, name string, fill func(dir string) error) error {
-	if !names().MatchString(name) {
-		return fail.New(fail.Usage, "volume name %q: use letters, digits, '_', '.' and '-', at least two, the first a letter or digit", name)
+	_, err := v.ensure(ctx, name, nil, fill)
+	return err
+}
+
+// ensure also keeps m with a volume it makes; made says that it did.
+func (v Volumes) ensure(ctx context.Context, name string, m *meta, fill func(dir string) error) (made bool, err error) {
+	if err := checkName(name); err != nil {
+		return false, err
 	}
-	path := v.Path(name)
-	if _, err := os.Lstat(path); err == nil {
-		return nil
+	path, dir := v.Path(name), v.dir(name)
+	// Even to look takes the lock, so that a removal is before or after it.
+	unlock, err := lock(ctx, dir, unix.LOCK_SH, false)
+	if err == nil {
+		_, err = os.Lstat(path)
+		unlock()
+		if err == nil {
+			return false, nil
+		}
 	}
-	unlock, err := lock(ctx, filepath.Dir(path))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false, fail.Wrap(fail.HostCannot, err, "volume %s", name)
+	}
+	unlock, err = lock(ctx, dir, unix.LOCK_EX, true)
 	if err != nil {
-		return fail.Wrap(fail.HostCannot, err, "volume %s", name)
+		return false, fail.Wrap(fail.HostCannot, err, "volume %s", name)
 	}
 	defer unlock()
 	if _, err := os.Lstat(path); err == nil {
-		return nil
+		return false, nil
 	}
 	tmp := path + ".new"
-	err = errors.Join(os.RemoveAll(tmp), os.Mkdir(tmp, 0o755))
+	err = errors.Join(clear(dir), os.Mkdir(tmp, 0o755))
 	if err == nil {
 		err = os.Chmod(tmp, 0o755) // whatever the umask
 	}
+	if err == nil && m != nil {
+		err = m.write(dir)
+	}
 	if err != nil {
-		return fail.Wrap(fail.HostCannot, err, "volume %s", name)
+		return false, fail.Wrap(fail.HostCannot, err, "volume %s", name)
 	}
 	if err = fill(tmp); err == nil {
 		err = fail.Wrap(fail.HostCannot, os.Rename(tmp, path), "volume %s", name)
 	}
 	if err != nil {
-		_ = os.RemoveAll(filepath.Dir(path))
+		_ = os.RemoveAll(dir)
+	}
+	return err == nil, err
+}
+
+// clear empties a volume's directory of what a crash left in it.
+func clear(dir string) error {
+	left, err := os.ReadDir(dir)
+	for _, e := range left {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
 	}
 	return err
 }
 
-// lock makes a volume's directory and locks it until unlock, or the end of
-// this process.
-func lock(ctx context.Context, dir string) (unlock func(), err error) {
+func checkName(name string) error {
+	if !names().MatchString(name) {
+		return fail.New(fail.Usage, "volume name %.80q: use letters, digits, '_', '.' and '-', at least two, the first a letter or digit", name)
+	}
+	return nil
+}
+
+// lock locks a volume's directory, shared or exclusively, until unlock or the
+// end of this process. Where there is none it is made, or the error is
+// fs.ErrNotExist.
+func lock(ctx context.Context, dir string, how int, create bool) (unlock func(), err error) {
 	for {
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
+		if create {
+			if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+				return nil, err
+			}
 		}
-		f, err := os.Open(dir)
-		if errors.Is(err, fs.ErrNotExist) {
+		f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if errors.Is(err, fs.ErrNotExist) && create {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		// Who had it may have failed and removed it.
 		var st unix.Stat_t
 		if err == nil && unix.Fstat(int(f.Fd()), &st) == nil && st.Nlink > 0 {
@@ -103,12 +147,4 @@ func Anonymous() string {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
-}
-
-// Remove deletes a volume and its data. A missing volume is no error.
-func (v Volumes) Remove(name string) error {
-	if !names().MatchString(name) {
-		return fail.New(fail.Usage, "volume name %q", name)
-	}
-	return fail.Wrap(fail.HostCannot, os.RemoveAll(filepath.Join(string(v), name)), "removing volume %s", name)
 }

@@ -103,7 +103,7 @@ func TestEnsureAfterAnError(t *testing.T) {
 // Ctrl-C ends the wait for somebody else's copy.
 func TestEnsureInterrupted(t *testing.T) {
 	v := volumesIn(t)
-	unlock, err := lock(context.Background(), filepath.Dir(v.Path("data")))
+	unlock, err := lock(context.Background(), v.dir("data"), unix.LOCK_EX, true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,138 @@
+package unit
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/safe-run/safe-run/internal/cli"
+	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/spec"
+)
+
+// given notes a flag when pflag finds it.
+type given struct {
+	long string
+	to   *[]pair
+}
+
+type pair struct{ long, value string }
+
+func (g *given) String() string { return "" }
+func (g *given) Type() string   { return "value" }
+func (g *given) Set(v string) error {
+	*g.to = append(*g.to, pair{g.long, v})
+	return nil
+}
+
+// FromFlags reads the words after run. The files of variables and labels stay
+// files, and -e NAME stays the variable of whoever starts the container: what
+// they hold today is not written into a unit.
+func FromFlags(args []string, ctx cli.Context) (w spec.Workload, o Options, err error) {
+	// First as run itself would, for its errors.
+	inv, err := cli.Parse(args, ctx)
+	if err != nil {
+		return w, o, err
+	}
+	if inv.DryRun != "" || inv.Help {
+		return w, o, fail.New(fail.Usage, "--dry-run and --help have no place in a unit")
+	}
+	pairs, rest, err := split(args)
+	if err != nil {
+		return w, o, err
+	}
+	var words []string
+	never := false
+	for _, p := range pairs {
+		switch p.long {
+		case "env-file", "label-file":
+			o.Files = append(o.Files, "--"+p.long+"="+abs(ctx.Cwd, p.value))
+			continue
+		case "restart":
+			never = p.value == spec.RestartNo
+		}
+		words = append(words, "--"+p.long+"="+p.value)
+	}
+	// A platform the environment asks for is part of what was asked.
+	platform := func(n string) (string, bool) {
+		if n != "DOCKER_DEFAULT_PLATFORM" {
+			return "", false
+		}
+		return ctx.LookupEnv(n)
+	}
+	lean := ctx
+	lean.LookupEnv = platform
+	again, err := cli.Parse(slices.Concat(words, []string{"--"}, rest), lean)
+	if err != nil {
+		return w, o, err
+	}
+	w = again.Workload
+	if never {
+		w.Restart.Name = spec.RestartNo
+	}
+	if inv.Address != "" {
+		o.Global = append(o.Global, "--address="+inv.Address)
+	}
+	if inv.Namespace != "" {
+		o.Global = append(o.Global, "--namespace="+inv.Namespace)
+	}
+	absoluteSeccomp(&w, ctx.Cwd)
+	if w.Name == "" {
+		w.Name = nameOf(w.Image)
+	}
+	return w, o, nil
+}
+
+// split gives the flags of args, in their order and by their long names, and
+// the words after them.
+func split(args []string) (pairs []pair, rest []string, err error) {
+	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	fs.SetInterspersed(false)
+	fs.Usage = func() {}
+	for _, f := range append(cli.Own(), cli.Table()...) {
+		long := f.Long
+		if f.AliasOf != "" {
+			long = f.AliasOf
+		}
+		pf := fs.VarPF(&given{long, &pairs}, f.Long, f.Short, "")
+		if f.Type == cli.Bool {
+			pf.NoOptDefVal = "true"
+		}
+	}
+	if err := fs.Parse(args); err != nil {
+		return nil, nil, fail.New(fail.Usage, "%.200q", err.Error())
+	}
+	return pairs, fs.Args(), nil
+}
+
+func abs(cwd, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(cwd, path)
+}
+
+// absoluteSeccomp names the file of --security-opt seccomp=FILE from /.
+func absoluteSeccomp(w *spec.Workload, cwd string) {
+	if w.Seccomp == nil {
+		return
+	}
+	path := abs(cwd, w.Seccomp.Path)
+	for i, o := range w.SecurityOpts {
+		if o == "seccomp="+w.Seccomp.Path || o == "seccomp:"+w.Seccomp.Path {
+			w.SecurityOpts[i] = "seccomp=" + path
+		}
+	}
+	w.Seccomp = &spec.SeccompFile{Path: path, JSON: w.Seccomp.JSON}
+}
+
+// nameOf makes a name of the last part of an image's: nginx of
+// docker.io/library/nginx:1.29.
+func nameOf(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	image = image[strings.LastIndexByte(image, '/')+1:]
+	image, _, _ = strings.Cut(image, ":")
+	return image
+}

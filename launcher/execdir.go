@@ -1,0 +1,141 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"golang.org/x/sys/unix"
+
+	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/store"
+)
+
+// execDir is where the FIFOs of an exec are. Its name says whose they are, and
+// it is locked for as long as somebody reads them.
+type execDir struct {
+	path string
+	lock *os.File
+}
+
+func (l *Launcher) execs() string { return filepath.Join(l.Store.Run, "exec") }
+
+// makeDir makes the directory of the exec under the lock of this process.
+func (x *execution) makeDir() error {
+	base := x.execs()
+	if err := os.Mkdir(base, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fail.Wrap(fail.HostCannot, err, "FIFOs of the exec")
+	}
+	path := filepath.Join(base, x.rec.ID+"-"+x.id)
+	for range 10 {
+		if err := os.Mkdir(path, 0o700); err != nil {
+			return fail.Wrap(fail.HostCannot, err, "FIFOs of the exec")
+		}
+		// A sweep may come between, and remove what is not locked yet.
+		d, err := lockDir(path)
+		if err != nil {
+			return fail.Wrap(fail.HostCannot, err, "FIFOs of the exec")
+		}
+		if d != nil {
+			x.dir = d
+			return nil
+		}
+	}
+	return fail.New(fail.Internal, "the directory of the exec is always removed again")
+}
+
+// lockDir locks an exec's directory; nil if it is gone, or another process has
+// the lock.
+func lockDir(path string) (*execDir, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil //nolint:nilnil // gone
+	}
+	if err != nil {
+		return nil, err
+	}
+	d := &execDir{path, os.NewFile(uintptr(fd), path)}
+	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	var st unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(fd, &st)
+	}
+	if err == nil && st.Nlink > 0 {
+		return d, nil
+	}
+	d.lock.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = nil
+	}
+	return nil, err
+}
+
+func (d *execDir) remove() {
+	for _, name := range []string{"stdin", "stdout", "stderr", ""} {
+		_ = os.Remove(filepath.Join(d.path, name))
+	}
+	d.lock.Close()
+}
+
+// SweepExecs ends the execs whose clients were killed: nobody reads what they
+// write. Part of Sweep.
+func (l *Launcher) SweepExecs(ctx context.Context) error {
+	entries, err := os.ReadDir(l.execs())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := fail.Wrap(fail.HostCannot, err, "execs of clients that were killed")
+	for _, e := range entries {
+		id, exec, ok := strings.Cut(e.Name(), "-")
+		if !ok || len(id) != 64 || exec == "" {
+			continue
+		}
+		rec, err := l.Store.Load(id)
+		if err == nil && rec.Address != l.Address {
+			continue // another containerd's
+		}
+		d, err := lockDir(filepath.Join(l.execs(), e.Name()))
+		if err != nil {
+			errs = errors.Join(errs, fail.Wrap(fail.HostCannot, err, "exec of a client that was killed"))
+		}
+		if d != nil {
+			errs = errors.Join(errs, l.endExec(ctx, rec, exec, d))
+		}
+	}
+	return errs
+}
+
+// endExec kills an exec nobody attends to, and has containerd forget it.
+func (l *Launcher) endExec(ctx context.Context, rec store.Record, exec string, d *execDir) error {
+	ctx, cancel := l.detached(ctx)
+	defer cancel()
+	x := &execution{Launcher: l, rec: rec, id: exec, dir: d, init: initProcess{-1}, first: initProcess{-1}}
+	t, err := l.tasks.Get(ctx, &tasksapi.GetRequest{ContainerID: rec.ID, ExecID: exec})
+	if err != nil && !isNotFound(err) {
+		d.lock.Close() // the next command tries again
+		return engineError(err, "ending an exec whose client was killed")
+	}
+	if x.made = err == nil; x.made && t.GetProcess().GetStatus() == tasktypes.Status_RUNNING {
+		x.pid = t.GetProcess().GetPid()
+		x.first = holdInit(x.pid)
+		x.signal(unix.SIGKILL)
+		for _, name := range []string{"stdout", "stderr"} { // the shim waits until all is read
+			if f, err := os.OpenFile(filepath.Join(d.path, name), os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
+				defer f.Close()
+				go func() { _, _ = io.Copy(io.Discard, f) }()
+			}
+		}
+		wctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, _ = l.tasks.Wait(wctx, &tasksapi.WaitRequest{ContainerID: rec.ID, ExecID: exec})
+	}
+	x.close(ctx)
+	return nil
+}
