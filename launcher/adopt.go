@@ -240,7 +240,11 @@ func (r *run) openLog() (err error) {
 // sink takes the container's output besides the caller's streams.
 func (r *run) sink(stream byte, b []byte) {
 	if r.log != nil {
-		_ = r.log.Write(stream, b)
+		to := logs.Stdout
+		if stream == streamErr {
+			to = logs.Stderr
+		}
+		_ = r.log.Write(to, b)
 	}
 	r.state.clients.Write(stream, b)
 }

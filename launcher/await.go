@@ -57,9 +57,20 @@ func (l *Launcher) await(ctx context.Context, id string, p initProcess, limit ti
 		case p.runs():
 		case gone.IsZero():
 			gone = time.Now()
+			l.revive(ctx)
 		case time.Since(gone) > limit:
 			return 0, err
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+// revive has containerd started again, if that is ours to do.
+func (l *Launcher) revive(ctx context.Context) {
+	if l.Revive == nil {
+		return
+	}
+	ctx, cancel := l.detached(ctx)
+	defer cancel()
+	_ = l.Revive(ctx) // what needs it next will say
 }

@@ -63,7 +63,9 @@ func (l *Launcher) remove(ctx context.Context, e *store.Entry, rec store.Record)
 	}
 	vs := volumes.In(l.Store.Root)
 	for _, v := range rec.Anonymous {
-		err = errors.Join(err, vs.Remove(v))
+		if derr := vs.DropUnused(ctx, l.Store, v, rec.ID); fail.KindOf(derr) != fail.Conflict {
+			err = errors.Join(err, derr)
+		}
 	}
 	if rec.Block.Size != 0 {
 		err = errors.Join(err, l.IDs.Release(rec.Block, rec.ID))
@@ -193,7 +195,7 @@ func (l *Launcher) Sweep(ctx context.Context) error {
 			return err == nil
 		})
 		// A container nobody supervises has no address, even if its record stays.
-		errs = errors.Join(errs, err, l.Networks.Reclaim(l.Store.Supervised))
+		errs = errors.Join(errs, err, l.Networks.Reclaim(l.Store.Supervised), volumes.In(l.Store.Root).Tidy())
 	}
 	if fresh && errs == nil {
 		errs = l.Store.Swept(l.Address)

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/term"
 	"golang.org/x/sys/unix"
 
+	"github.com/safe-run/safe-run/internal/control"
 	"github.com/safe-run/safe-run/internal/fail"
 )
 
@@ -31,8 +32,8 @@ type sink func(stream byte, b []byte)
 
 // The streams of a sink.
 const (
-	streamOut byte = 1
-	streamErr byte = 2
+	streamOut = control.Stdout
+	streamErr = control.Stderr
 )
 
 // stdio connects a task's FIFOs with the caller's streams. Only the FIFOs are
@@ -171,7 +172,7 @@ func (p *stdio) copyIn(from *os.File, keys []byte, closeIn func()) {
 func (p *stdio) copyOut(to, from *os.File, lost *error) {
 	defer p.wg.Done()
 	r := output{p, from}
-	stream := streamOut
+	var stream byte = streamOut
 	if from == p.rerr {
 		stream = streamErr
 	}

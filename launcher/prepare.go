@@ -39,19 +39,14 @@ func (r *run) attachments() (err error) {
 		return err
 	}
 	r.io.also = r.sink
-	if err := r.keep(); err != nil {
+	if err := r.open(); err != nil {
 		return err
 	}
 	return fault("fifos")
 }
 
-// keep writes down what the container is made from, and opens what others
-// reach it by.
-func (r *run) keep() error {
-	r.asked = store.Asked{Workload: r.Workload, Image: r.Image, Caller: r.Caller}
-	if err := r.Store.SaveAsked(r.rec.ID, r.asked); err != nil {
-		return err
-	}
+// open opens what others reach the container by.
+func (r *run) open() error {
 	if r.log == nil {
 		if err := r.openLog(); err != nil {
 			return err

@@ -47,6 +47,11 @@ func (r *run) register() (err error) {
 	if err := r.Store.Save(r.rec); err != nil {
 		return err
 	}
+	// Before a volume is made or used: by it others see that it is.
+	r.asked = store.Asked{Workload: r.Workload, Image: r.Image, Caller: r.Caller}
+	if err := r.Store.SaveAsked(r.rec.ID, r.asked); err != nil {
+		return err
+	}
 	if r.rec.Name != "" {
 		holder, err := r.entry.TakeName(r.rec.Name)
 		if err != nil {

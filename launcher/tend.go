@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/health"
@@ -30,14 +32,14 @@ func (r *run) tend(ctx context.Context, ready <-chan struct{}) {
 	check, checked := spec.HealthOf(r.Workload, r.Image)
 	to := r.notifier()
 	when := r.Workload.SDNotify
-	status := "running"
+	text := "running"
 	if checked {
-		status = "running, health: starting"
+		text = "running, health: starting"
 	}
 	if when == "" || when == spec.NotifyStarted || when == spec.NotifyHealthy && !checked {
-		_ = to.Ready(status)
+		_ = to.Ready(text)
 	} else if when == spec.NotifyHealthy {
-		_ = to.Status(status)
+		_ = to.Status(text)
 	}
 	if r.Unit != nil && r.Unit.WatchdogInterval > 0 && when != spec.NotifyContainer {
 		go to.Watch(ctx, r.Unit.WatchdogInterval, func() bool { return !checked || r.healthy() })
@@ -53,7 +55,12 @@ func (r *run) tend(ctx context.Context, ready <-chan struct{}) {
 	m := health.Monitor{
 		Check: check,
 		Probe: func(ctx context.Context) (int, []byte, error) {
-			return r.Probe(ctx, r.record(), check.Args(r.Image.Shell), health.MaxOutput+1)
+			code, out, err := r.Probe(ctx, r.record(), check.Args(r.Image.Shell), health.MaxOutput+1)
+			if err != nil && status.Code(err) == codes.Unavailable { // that says nothing of the container
+				r.revive(ctx)
+				code, out, err = r.Probe(ctx, r.record(), check.Args(r.Image.Shell), health.MaxOutput+1)
+			}
+			return code, out, err
 		},
 		Paused:  func() bool { return r.record().Paused },
 		Changed: func(h store.Health, turned bool) { r.checked(ctx, h, turned, to) },

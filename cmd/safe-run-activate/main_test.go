@@ -8,8 +8,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/systemd"
 )
@@ -39,6 +43,10 @@ func show() {
 	if os.Getenv("LISTEN_FDS") == "" {
 		return
 	}
+	if os.Getenv("ESCAPE") != "" {
+		escape()
+		return
+	}
 	l, err := net.FileListener(os.NewFile(3, "l"))
 	if err != nil {
 		fmt.Println(err)
@@ -49,6 +57,92 @@ func show() {
 		_, _ = c.Write([]byte("hello"))
 		_ = c.Close()
 	}
+}
+
+// escape tries to use the sockets for something else, and prints what came of
+// it; it then does what must still work.
+func escape() {
+	port, _ := strconv.Atoi(os.Getenv("ESCAPE"))
+	to := &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}
+	disconnect := func(fd int) {
+		var unspec [16]byte
+		_, _, _ = unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspec)), 16)
+		_ = unix.SetNonblock(fd, false)
+	}
+	disconnect(3)
+	fmt.Println("listener:", unix.Connect(3, to))
+	disconnect(4)
+	fmt.Println("bind:", unix.Bind(4, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	fmt.Println("accepted:", unix.Connect(4, to))
+	disconnect(4)
+	fmt.Println("fast open:", unix.Sendto(4, []byte("x"), unix.MSG_FASTOPEN, to))
+	_, err := unix.SendmsgN(4, []byte("x"), nil, to, unix.MSG_FASTOPEN)
+	fmt.Println("fast open:", err)
+	dir, _ := os.MkdirTemp("", "")
+	defer func() { _ = os.RemoveAll(dir) }()
+	_ = os.Mkdir(dir+"/a", 0o700)
+	_ = os.Mkdir(dir+"/b", 0o700)
+	_ = os.WriteFile(dir+"/a/f", nil, 0o600)
+	fmt.Println("rename:", os.Rename(dir+"/a/f", dir+"/b/f"))
+}
+
+// Sockets of the host's network are not for connecting out of the container.
+func TestNoConnect(t *testing.T) {
+	if !systemd.CanFence() {
+		t.Fatal("this kernel has no Landlock for TCP: Linux 6.7 or newer is needed")
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "listener: <nil>\nbind: <nil>\naccepted: <nil>\nfast open: <nil>\nfast open: transport endpoint is already connected\nrename: <nil>\n"},
+		{[]string{"--no-connect"}, "listener: permission denied\nbind: permission denied\naccepted: permission denied\nfast open: operation not permitted\nfast open: operation not permitted\nrename: <nil>\n"},
+	} {
+		target, l := listen(t), listen(t)
+		client, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = client.Close() }()
+		accepted, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var files []*os.File
+		for _, c := range []interface{ File() (*os.File, error) }{l, accepted.(*net.TCPConn)} {
+			f, err := c.File()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = f.Close() }()
+			files = append(files, f)
+		}
+		path := filepath.Join(t.TempDir(), "s")
+		a, err := systemd.Activation(path, files, []string{"a", "b"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		cmd := command(t, path, append(c.args, os.Args[0])...)
+		cmd.Env = append(cmd.Env, fmt.Sprint("ESCAPE=", target.Addr().(*net.TCPAddr).Port))
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.HasSuffix(string(out), c.want) {
+			t.Errorf("%q: %v\n%s", c.args, err, out)
+		}
+	}
+}
+
+// listen gives a listener like systemd's: Go's own are MPTCP.
+func listen(t *testing.T) *net.TCPListener {
+	t.Helper()
+	var c net.ListenConfig
+	c.SetMultipathTCP(false)
+	l, err := c.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l.(*net.TCPListener)
 }
 
 func command(t *testing.T, socket string, args ...string) *exec.Cmd {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -99,6 +100,37 @@ func (s *session) sweep(ctx context.Context) {
 	for _, err := range errs {
 		if err != nil {
 			printError(os.Stderr, err)
+		}
+	}
+}
+
+// lookers are the verbs that only read what supervisors write.
+var lookers = []string{"ps", "inspect", "logs", "port", "top", "stats", "system", "exec"}
+
+// tend gives containers whose supervisor died another one, or cleans up after
+// them, before somebody looks at them.
+func tend(ctx context.Context) {
+	root, run := place()
+	if os.Geteuid() != 0 {
+		return
+	}
+	st, err := store.Open(root, run)
+	if err != nil {
+		return // the verb itself will say
+	}
+	live, err := st.Live()
+	if err != nil || !slices.ContainsFunc(live, func(id string) bool { return !st.Supervised(id) }) {
+		return
+	}
+	s, err := connect(ctx, "", "", nil)
+	if err != nil {
+		printError(os.Stderr, err)
+		return
+	}
+	s.sweep(ctx)
+	for _, id := range live {
+		if rec, err := st.Load(id); err == nil && st.Supervised(id) {
+			_, _ = s.launcher.Await(ctx, rec)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -63,6 +64,9 @@ func dispatch(args []string) int {
 	if v := verbNamed(root, args[0]); v || args[0] == "completion" || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd {
 		debug.SetGCPercent(100)
 		root.SetArgs(args)
+		if slices.Contains(lookers, args[0]) {
+			tend(context.Background())
+		}
 		return answer(root.ExecuteContext(context.Background()), args[0] == "exec")
 	}
 	return run(args, "")
@@ -90,7 +94,7 @@ func verbNamed(root *cobra.Command, name string) bool {
 // verbs are all subcommands but run, whose command line is docker's own.
 func verbs() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "safe-run [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Use:           program() + " [OPTIONS] IMAGE [COMMAND] [ARG...]",
 		Short:         "Run a container with the least privileges it needs",
 		SilenceErrors: true, SilenceUsage: true,
 		DisableFlagParsing: true, ValidArgsFunction: completeRun,
@@ -106,12 +110,17 @@ func verbs() *cobra.Command {
 		}
 	})
 	root.SetFlagErrorFunc(flagError)
+	about := versionVerb()
+	if program() == "docker" {
+		about = dockerVersionVerb()
+	}
 	root.AddCommand(
 		runVerb(), pullVerb(), loadVerb(), imagesVerb(), rmiVerb(),
 		psVerb(), logsVerb(), execVerb(), inspectVerb(), stopVerb(), killVerb(), rmVerb(), waitVerb(),
 		startVerb(), restartVerb(), pauseVerb(), unpauseVerb(), attachVerb(), renameVerb(), portVerb(),
 		topVerb(), eventsVerb(), networkVerb(), volumeVerb(), systemVerb(removeContainer), generateVerb(),
-		engineVerb(), policyVerb(), versionVerb(), superviseVerb(), faultsVerb(), manVerb(),
+		tagVerb(), saveVerb(), infoVerb(), imageVerb(), containerVerb(removeContainer),
+		engineVerb(), policyVerb(), about, superviseVerb(), faultsVerb(), manVerb(),
 	)
 	root.SetHelpCommand(helpVerb(root))
 	root.InitDefaultHelpCmd()

@@ -22,7 +22,7 @@ type psOptions struct {
 	filters filters
 }
 
-func psVerb2() *cobra.Command {
+func psVerb() *cobra.Command {
 	var o psOptions
 	var e endpoint
 	var quiet, latest, size bool

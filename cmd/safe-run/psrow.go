@@ -56,11 +56,17 @@ type askedPart struct {
 func (r psRow) asked() *askedPart {
 	if r.seen.asked == nil {
 		r.seen.asked = &askedPart{}
-		if b, err := os.ReadFile(filepath.Join(r.st.Dir(r.rec.ID), "asked.json")); err == nil {
-			_ = json.Unmarshal(b, r.seen.asked) // what cannot be read is not shown
-		}
+		r.read("asked.json", r.seen.asked)
 	}
 	return r.seen.asked
+}
+
+// read takes a part of a file of the container. What cannot be read is not
+// shown.
+func (r psRow) read(name string, into any) {
+	if b, err := os.ReadFile(filepath.Join(r.st.Dir(r.rec.ID), name)); err == nil {
+		_ = json.Unmarshal(b, into)
+	}
 }
 
 func (r psRow) settings() *network.Settings {
@@ -127,10 +133,9 @@ func (r psRow) State() string {
 // HealthStatus is "" without checks.
 func (r psRow) HealthStatus() string {
 	if r.rec.Checked && r.seen.health == "" {
-		r.seen.health = store.HealthStarting
-		if h, err := r.st.LoadHealth(r.rec.ID); err == nil && h.Status != "" {
-			r.seen.health = oneLine(h.Status)
-		}
+		var h struct{ Status string }
+		r.read("health.json", &h)
+		r.seen.health = oneLine(or(h.Status, store.HealthStarting))
 	}
 	return r.seen.health
 }

@@ -179,14 +179,20 @@ func (f *files) end() {
 		if err == nil || errors.Is(err, unix.EINTR) {
 			continue
 		}
-		f.drops.add(bytes.Count(b, []byte{'\n'}), &os.PathError{Op: "write", Path: f.c.File(), Err: err})
+		f.drops.add(entriesIn(b), &os.PathError{Op: "write", Path: f.c.File(), Err: err})
 		if f.torn {
 			f.buf = append(f.buf, '\n')
 		}
 		return
 	}
 	// If anything is left the file is not open, and open has said why.
-	f.drops.entries += uint64(bytes.Count(b, []byte{'\n'}))
+	f.drops.entries += uint64(entriesIn(b))
+}
+
+// entriesIn counts the entries that end in b. An end at its start belongs to
+// what has been written already.
+func entriesIn(b []byte) int {
+	return bytes.Count(bytes.TrimPrefix(b, []byte{'\n'}), []byte{'\n'})
 }
 
 // open opens the newest file to append to it, and makes it if there is none.

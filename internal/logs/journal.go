@@ -67,21 +67,17 @@ func newJournal(c Config, m Meta, socket string, d *drops) (*journal, error) {
 }
 
 // fieldName makes the name of a field of any name, as docker does: capital
-// letters, digits and underscores, no underscore first. journald takes 64 bytes.
+// letters, digits and underscores. journald takes 64 bytes, the first a letter.
 func fieldName(s string) string {
-	var b strings.Builder
-	for _, r := range s {
+	n := strings.TrimLeft(strings.Map(func(r rune) rune {
 		switch {
 		case 'a' <= r && r <= 'z':
-			r -= 'a' - 'A'
+			return r - 'a' + 'A'
 		case ('A' > r || r > 'Z') && ('0' > r || r > '9'):
-			r = '_'
+			return '_'
 		}
-		if b.Len() > 0 || r == '_' || r > '9' {
-			b.WriteRune(r)
-		}
-	}
-	n := strings.TrimLeft(b.String(), "_")
+		return r
+	}, s), "_0123456789")
 	return n[:min(64, len(n))]
 }
 

@@ -250,7 +250,7 @@ func TestBoundOnDisk(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				if n := onDisk(c); n < (c.MaxSize-entrySize)*int64(c.MaxFile) {
+				if n := onDisk(c); n < (c.MaxSize-entrySize)*int64(c.MaxFile-1) {
 					t.Errorf("only %d bytes are kept", n)
 				}
 				if all, _ := os.ReadDir(c.Dir); len(all) != c.MaxFile || l.Dropped() != 0 {

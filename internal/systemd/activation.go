@@ -64,10 +64,11 @@ func validName(s string) bool {
 }
 
 // Listeners gives the descriptors of the unit's sockets and their names, after
-// a look at what they are: TCP, UDP, and UNIX sockets that have connections
-// may go into a container. A FIFO, a device, a raw or netlink socket, which a
-// socket unit can pass as well, is an error of kind Refused; so is a UNIX
-// datagram socket, which could send to every abstract address of the host.
+// a look at what they are: TCP sockets, and UNIX sockets that have connections,
+// may go into a container. Anything else that a socket unit can pass is an error
+// of kind Refused: FIFOs and devices, raw and netlink sockets, and whatever
+// can send to any address of the host's network without connecting (UDP, UNIX
+// datagrams) or is not held by Landlock (MPTCP).
 func (u *Unit) Listeners() ([]*os.File, []string, error) {
 	if u == nil {
 		return nil, nil, nil
@@ -90,12 +91,12 @@ func passable(f *os.File) error {
 		return err
 	}
 	switch {
-	case (domain == unix.AF_INET || domain == unix.AF_INET6) && (kind == unix.SOCK_STREAM && protocol == unix.IPPROTO_TCP || kind == unix.SOCK_DGRAM && protocol == unix.IPPROTO_UDP):
+	case (domain == unix.AF_INET || domain == unix.AF_INET6) && kind == unix.SOCK_STREAM && protocol == unix.IPPROTO_TCP:
 		return nil
 	case domain == unix.AF_UNIX && (kind == unix.SOCK_STREAM || kind == unix.SOCK_SEQPACKET):
 		return nil
 	}
-	return fmt.Errorf("it is a socket of family %d, type %d, protocol %d", domain, kind, protocol)
+	return fmt.Errorf("it is a socket of family %d, type %d, protocol %d, not one of TCP or a UNIX one with connections", domain, kind, protocol)
 }
 
 func socketOf(f *os.File) (domain, kind, protocol int, err error) {
@@ -119,6 +120,16 @@ func socketOf(f *os.File) (domain, kind, protocol int, err error) {
 	return domain, kind, protocol, err
 }
 
+// CanFence says whether this kernel has what safe-run-activate --no-connect
+// needs: Landlock for TCP, since Linux 6.7. With it no program in the container
+// can connect or bind a TCP socket, neither the host's nor one of its own
+// network.
+func CanFence() bool {
+	const wantVersion, withTCP = 1, 4 // LANDLOCK_CREATE_RULESET_VERSION
+	version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, wantVersion)
+	return errno == 0 && version >= withTCP
+}
+
 // Activator waits in a container's directory for the program that takes the
 // sockets, cmd/safe-run-activate.
 type Activator struct {
@@ -135,9 +146,11 @@ type Activator struct {
 // container has an Activation of its own. A connection gets one message with
 // the descriptors (SCM_RIGHTS) and the names, joined by ":", up to its end.
 //
-// A socket given away is one of the host's network: a program can, besides
-// accepting on it, disconnect it and connect elsewhere, but for a Fence. An
-// error has kind HostCannot.
+// A socket given away is one of the host's network. A program can, besides
+// accepting on it, disconnect it and connect it to anything that the host
+// reaches, or bind it to another port. The cgroup does not help, a socket is of
+// that it was made in; the program's Landlock domain does: safe-run-activate
+// --no-connect, see CanFence. An error has kind HostCannot.
 func Activation(path string, files []*os.File, names []string) (*Activator, error) {
 	if len(files) == 0 || len(files) > maxListen || len(names) != len(files) {
 		return nil, fail.New(fail.Internal, "%d files with %d names to give to a container", len(files), len(names))

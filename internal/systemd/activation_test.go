@@ -28,7 +28,9 @@ func open(t *testing.T) int {
 
 func listener(t *testing.T) (*os.File, string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var c net.ListenConfig
+	c.SetMultipathTCP(false) // as systemd
+	l, err := c.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)
 	defer func() { _ = l.Close() }()
 	f, err := l.(*net.TCPListener).File()
@@ -151,7 +153,8 @@ func TestListeners(t *testing.T) {
 		{"tcp", good, true},
 		{"unix", made(unix.AF_UNIX, unix.SOCK_STREAM, 0), true},
 		{"unix datagrams", made(unix.AF_UNIX, unix.SOCK_DGRAM, 0), false},
-		{"udp", made(unix.AF_INET6, unix.SOCK_DGRAM, 0), true},
+		{"udp", made(unix.AF_INET6, unix.SOCK_DGRAM, 0), false},
+		{"mptcp", made(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP), false},
 		{"netlink", made(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_KOBJECT_UEVENT), false},
 		{"raw", made(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP), false},
 		{"packets", made(unix.AF_PACKET, unix.SOCK_DGRAM, 0), false},

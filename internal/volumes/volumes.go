@@ -72,7 +72,7 @@ func (v Volumes) ensure(ctx context.Context, name string, m *meta, fill func(dir
 		return false, nil
 	}
 	tmp := path + ".new"
-	err = errors.Join(clear(dir), os.Mkdir(tmp, 0o755))
+	err = errors.Join(emptied(dir), os.Mkdir(tmp, 0o755))
 	if err == nil {
 		err = os.Chmod(tmp, 0o755) // whatever the umask
 	}
@@ -91,8 +91,8 @@ func (v Volumes) ensure(ctx context.Context, name string, m *meta, fill func(dir
 	return err == nil, err
 }
 
-// clear empties a volume's directory of what a crash left in it.
-func clear(dir string) error {
+// emptied empties a volume's directory of what a crash left in it.
+func emptied(dir string) error {
 	left, err := os.ReadDir(dir)
 	for _, e := range left {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
