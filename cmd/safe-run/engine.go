@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -39,7 +40,15 @@ func place() (root, run string) {
 type session struct {
 	launcher *launcher.Launcher
 	images   *images.Store
-	target   engine.Target
+	mu       sync.Mutex
+	target   engine.Target // see at: containerd may be restarted
+}
+
+// at is the containerd of this moment.
+func (s *session) at() engine.Target {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.target
 }
 
 // connect opens state and containerd, starting the embedded engine if there
@@ -79,10 +88,16 @@ func connect(ctx context.Context, address, namespace string, ahead <-chan dialed
 	l.Renew, l.Adopt = s.renew, s.adopt
 	l.Revive = func(ctx context.Context) error {
 		now, err := engine.Connect(ctx, wanted)
-		if err == nil && now.Address != conn.Address {
-			err = fail.New(fail.HostCannot, "the containerd at %s is gone, and the container with it", conn.Address)
+		if err != nil {
+			return err
 		}
-		return err
+		if now.Address != conn.Address {
+			return fail.New(fail.HostCannot, "the containerd at %s is gone, and the container with it", conn.Address)
+		}
+		s.mu.Lock()
+		s.target = now
+		s.mu.Unlock()
+		return nil
 	}
 	return s, nil
 }
@@ -94,8 +109,8 @@ func embedded(run string) string { return filepath.Join(run, "engine", "containe
 // reported and left to the next command.
 func (s *session) sweep(ctx context.Context) {
 	errs := []error{s.launcher.Sweep(ctx), s.images.Sweep(ctx)}
-	if s.target.Engine != nil {
-		errs = append(errs, s.target.Engine.Tidy(time.Minute))
+	if s.at().Engine != nil {
+		errs = append(errs, s.at().Engine.Tidy(time.Minute))
 	}
 	for _, err := range errs {
 		if err != nil {

@@ -22,12 +22,12 @@ import (
 // floors refuses a runtime or containerd with known ways out, unless the site
 // accepts old ones.
 func floors(ctx context.Context, s *session, site policy.Site) error {
-	runc, err := s.target.Runtime("runc")
+	runc, err := s.at().Runtime("runc")
 	if err != nil {
 		return err
 	}
 	err = engine.Floors(ctx, engine.FloorQuery{
-		Runtime: runc, PID: s.target.PID, Cache: s.launcher.Store.Run,
+		Runtime: runc, PID: s.at().PID, Cache: s.launcher.Store.Run,
 		Version: func(ctx context.Context) (string, error) {
 			v, err := s.launcher.Client.Version(ctx)
 			return v.Version, err
@@ -91,7 +91,7 @@ func initPath(s *session) string {
 // besideEngine finds a program that comes with the engine, "" if none does.
 func besideEngine(s *session, names ...string) string {
 	bin, _ := engine.Locate() // it need not be the one that runs
-	if e := s.target.Engine; e != nil {
+	if e := s.at().Engine; e != nil {
 		bin = e.Bin()
 	}
 	if bin == "" {

@@ -81,7 +81,7 @@ func infoVerb() *cobra.Command {
 func gatherInfo(ctx context.Context, s *session) (hostInfo, error) {
 	v, err := s.images.Client.Version(ctx)
 	if err != nil {
-		return hostInfo{}, fail.Wrap(fail.HostCannot, err, "containerd at %s", s.target.Address)
+		return hostInfo{}, fail.Wrap(fail.HostCannot, err, "containerd at %s", s.at().Address)
 	}
 	list, err := s.images.Client.ImageService().List(ctx)
 	if err != nil {
@@ -272,7 +272,7 @@ func dockerVersionVerb() *cobra.Command {
 func (v *versions) server(ctx context.Context, s *session) error {
 	c, err := s.images.Client.Version(ctx)
 	if err != nil {
-		return fail.Wrap(fail.HostCannot, err, "containerd at %s", s.target.Address)
+		return fail.Wrap(fail.HostCannot, err, "containerd at %s", s.at().Address)
 	}
 	var i hostInfo
 	i.system()
