@@ -52,6 +52,9 @@ func (r *run) input(f facts, files spec.HostFiles) (spec.Input, error) {
 			return spec.Input{}, fail.New(fail.HostCannot, "socket activation needs the program safe-run-activate, which is not installed").Hint("make install")
 		}
 		files.Activate, files.ActivateSocket = r.ActivatePath, filepath.Join(r.entry.IO, activateSocket)
+		if files.ActivateFenced, err = r.fenced(); err != nil {
+			return spec.Input{}, err
+		}
 	}
 	return spec.Input{
 		CgroupParent: r.unitCgroup(),

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"runtime/metrics"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,6 +42,7 @@ func (l *Launcher) Probe(ctx context.Context, rec store.Record, args []string, l
 	if err := x.start(l.context(ctx), "", fifo, fifo); err != nil {
 		return 0, nil, err
 	}
+	defer relieve()
 	read := make(chan []byte, 1)
 	go func() { read <- readCapped(from, limit) }()
 
@@ -94,5 +97,22 @@ func readCapped(from *os.File, limit int) []byte {
 		if err != nil {
 			return kept
 		}
+	}
+}
+
+// relieve gives memory back to the host once enough of it is unused to be
+// worth a collection. A probe leaves some 100 KiB, and the collector, which is
+// to spare short launches its work, would let them become many MiB.
+func relieve() {
+	const worth = 512 << 10 // bytes
+	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	metrics.Read(s)
+	for _, m := range s {
+		if m.Value.Kind() != metrics.KindUint64 {
+			return
+		}
+	}
+	if s[0].Value.Uint64()+s[1].Value.Uint64() > s[2].Value.Uint64()+worth {
+		debug.FreeOSMemory()
 	}
 }

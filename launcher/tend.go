@@ -203,6 +203,27 @@ func (r *run) passesNotify() bool {
 
 func (r *run) activated() bool { return r.Unit != nil && len(r.Unit.Listen) > 0 }
 
+// fenced says whether the sockets passed on are of the host's network. A
+// program can make a connection of a listening socket, and so leave the
+// network it was given, unless it is kept from it.
+func (r *run) fenced() (bool, error) {
+	for _, f := range r.Unit.Listen {
+		family, err := unix.GetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_DOMAIN)
+		if err != nil {
+			return false, fail.Wrap(fail.HostCannot, err, "socket activation")
+		}
+		if family == unix.AF_UNIX {
+			continue
+		}
+		if !systemd.CanFence() {
+			return false, fail.New(fail.HostCannot, "socket activation with TCP needs Linux 6.7: before that nothing keeps the program from reaching the host's network through the socket").
+				Hint("let the unit listen on a UNIX socket, or publish a port with -p")
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
 // makeSecrets writes the secrets into a file system in memory that only the
 // container has mounted, once the runtime has bound it.
 func (r *run) makeSecrets() error {

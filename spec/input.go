@@ -170,6 +170,9 @@ type HostFiles struct {
 	// socket, by which the program gets the listening sockets of the unit;
 	// both or neither.
 	Activate, ActivateSocket string
+	// ActivateFenced keeps the program from making connections of its own: with
+	// a listening socket of the host it could reach the host's network.
+	ActivateFenced bool
 }
 
 // ResolvedMount is a Mount whose content has a place on the host.

@@ -59,7 +59,11 @@ func processArgs(in Input) ([]string, error) {
 		return nil, err
 	}
 	if in.Files.Activate != "" {
-		args = append([]string{ActivatePath}, args...)
+		helper := []string{ActivatePath}
+		if in.Files.ActivateFenced {
+			helper = append(helper, "--no-connect")
+		}
+		args = append(helper, args...)
 	}
 	if !wantsInit(in.Workload) {
 		return args, nil

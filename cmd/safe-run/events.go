@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/events"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/images"
+	"github.com/safe-run/safe-run/internal/logs"
 	"github.com/safe-run/safe-run/internal/store"
 )
 
@@ -43,6 +45,10 @@ func eventsVerb() *cobra.Command {
 			}
 			ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
+			go func() {
+				untilUnread(os.Stdout)
+				stop()
+			}()
 			err = events.Journal{Dir: st.Events()}.Read(ctx, q, show)
 			if errors.Is(err, syscall.EPIPE) {
 				return nil // whoever read has seen enough
@@ -57,6 +63,17 @@ func eventsVerb() *cobra.Command {
 	return c
 }
 
+// untilUnread waits for nobody to read what is written to f. With no events
+// there is no write that would tell.
+func untilUnread(f *os.File) {
+	fds := []unix.PollFd{{Fd: int32(f.Fd())}}
+	for {
+		if _, err := unix.Poll(fds, -1); !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
 // eventQuery is what the command line asks for. Without a beginning and an end
 // it is what happens from now on.
 func eventQuery(since, until string, words []string, now time.Time) (q events.Query, err error) {
@@ -65,20 +82,17 @@ func eventQuery(since, until string, words []string, now time.Time) (q events.Qu
 		return q, err
 	}
 	q.Match = func(e events.Event) bool { return f.event(e) }
-	if since != "" {
-		if q.Since, err = moment(since, now); err != nil {
-			return q, err
-		}
+	if q.Since, err = logs.ParseTime(since, now); err != nil {
+		return q, fail.Wrap(fail.NoStatus, err, "invalid value for \"since\"")
 	}
-	if until != "" {
-		if q.Until, err = moment(until, now); err != nil {
-			return q, err
-		}
-	} else if since == "" {
+	if q.Until, err = logs.ParseTime(until, now); err != nil {
+		return q, fail.Wrap(fail.NoStatus, err, "invalid value for \"until\"")
+	}
+	if since == "" && until == "" {
 		q.Since = now
 	}
 	if !q.Until.IsZero() && q.Until.Before(q.Since) {
-		return q, fail.New(fail.Usage, "--since is after --until")
+		return q, fail.New(fail.NoStatus, "--since is after --until")
 	}
 	q.Follow = q.Until.IsZero() || q.Until.After(now)
 	return q, nil
