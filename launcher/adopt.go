@@ -23,8 +23,17 @@ func (l *Launcher) Supervise(ctx context.Context, id string, lock *os.File) erro
 	e := l.Store.Adopt(id, lock)
 	r, err := l.reopen(e)
 	if err != nil {
+		// What cannot be read is not there the next time either.
+		if k := fail.KindOf(err); k == fail.NotFound || k == fail.Internal {
+			rec, _ := l.Store.Load(id)
+			rec.Error = err.Error()
+			return errors.Join(err, l.bury(ctx, e, rec))
+		}
 		e.Release()
 		return err
+	}
+	if r.rec.Stopped { // its supervisor died before that was done
+		r.state.quit()
 	}
 	signals := catch()
 	if err := r.listen(ctx); err != nil {
@@ -42,10 +51,16 @@ func (l *Launcher) Supervise(ctx context.Context, id string, lock *os.File) erro
 		return err
 	}
 	end := ending{code: 137}
-	if r.rec.Phase == store.PhaseRestarting {
+	r.mu.Lock()
+	restarting := r.rec.Phase == store.PhaseRestarting
+	if restarting {
 		end.code = r.rec.ExitCode
+		r.rec.Restarts = max(r.rec.Restarts-1, 0) // it did not come to that one
 	} else {
 		r.rec.ExitCode, r.rec.Finished, r.rec.PID = end.code, time.Now().UTC(), 0
+	}
+	r.mu.Unlock()
+	if !restarting {
 		r.event("die", "exitCode", "137")
 	}
 	if err := l.clear(ctx, e, r.rec); err != nil {
@@ -148,9 +163,13 @@ func (l *Launcher) Start(ctx context.Context, id string, w Watcher) error {
 	ctx, cancel := context.WithCancelCause(l.context(ctx))
 	defer cancel(nil)
 	signals, settled := guard(cancel)
-	e := l.Store.Capture(id)
+	e, err := l.take(ctx, id)
 	if e == nil {
-		return fail.New(fail.Conflict, "container %s is in use", id[:12])
+		if err == nil { // somebody else has started it
+			w.Ready()
+			w.Started()
+		}
+		return err
 	}
 	r, err := l.reopen(e)
 	if err != nil {
@@ -189,6 +208,23 @@ func (l *Launcher) Start(ctx context.Context, id string, w Watcher) error {
 	}
 	_, err = r.lives(kept, waiting, signals)
 	return err
+}
+
+// take takes a stopped container over; nil without an error if it runs by now.
+func (l *Launcher) take(ctx context.Context, id string) (*store.Entry, error) {
+	for range 3 {
+		if e := l.Store.Capture(id); e != nil {
+			return e, nil
+		}
+		rec, err := l.Store.Load(id)
+		if err != nil {
+			return nil, err
+		}
+		if running, err := l.Await(ctx, rec); err != nil || running {
+			return nil, err
+		}
+	}
+	return nil, fail.New(fail.Conflict, "container %s is in use", id[:12])
 }
 
 // guard catches signals while a container is started: one that asks to end

@@ -63,7 +63,8 @@ func (l *Launcher) remove(ctx context.Context, e *store.Entry, rec store.Record)
 	}
 	vs := volumes.In(l.Store.Root)
 	for _, v := range rec.Anonymous {
-		if derr := vs.DropUnused(ctx, l.Store, v, rec.ID); fail.KindOf(derr) != fail.Conflict {
+		derr := vs.DropUnused(ctx, l.Store, v, rec.ID)
+		if k := fail.KindOf(derr); k != fail.Conflict && k != fail.NotFound { // another command's sweep may come first
 			err = errors.Join(err, derr)
 		}
 	}
@@ -186,6 +187,7 @@ func (l *Launcher) Sweep(ctx context.Context) error {
 		})
 	}
 	_ = burials.Wait()
+	errs = errors.Join(errs, l.SweepExecs(ctx))
 	if dead > 0 {
 		_, err := l.IDs.Reclaim(func(owner string) bool {
 			if l.Store.Supervised(owner) {

@@ -90,9 +90,12 @@ func (r *run) obey(ctx context.Context, rq control.Request, c *control.Conn) (co
 	case OpExec:
 		return none, r.execFor(ctx, rq.Exec)
 	case OpSettled:
-		_, ok := r.state.until(ctx, func(s seen) bool { return s.running || s.failed != nil })
+		now, ok := r.state.until(ctx, func(s seen) bool { return s.running || s.failed != nil })
 		if !ok {
 			return none, errGone
+		}
+		if now.done {
+			return none, r.ended()
 		}
 		return none, nil
 	}
@@ -100,6 +103,11 @@ func (r *run) obey(ctx context.Context, rq control.Request, c *control.Conn) (co
 }
 
 var errGone = errors.New("the client went away")
+
+// ended is the error of what comes too late: its supervisor is about to go.
+func (r *run) ended() error {
+	return fail.New(fail.NotFound, "container %s has ended", r.called())
+}
 
 func (r *run) notRunning() error {
 	return fail.New(fail.Conflict, "container %s is not running", r.called())
@@ -149,6 +157,9 @@ func (r *run) ending(ctx context.Context, sig syscall.Signal, after int) (contro
 			return control.Reply{Code: now.code}, nil
 		}
 		if now.running && now.lives != told {
+			if stop, _, _, _ := r.state.asked(); told >= 0 && !stop {
+				return control.Reply{Code: now.code}, nil // it did end; somebody else wants it back
+			}
 			told = now.lives
 			go r.terminate(context.WithoutCancel(ctx), r.state.process(), sig, after)
 		}
@@ -217,6 +228,11 @@ func (r *run) killFor(ctx context.Context, sig syscall.Signal) error {
 		return engineError(err, "killing the container")
 	}
 	r.event("kill", "signal", strconv.Itoa(int(sig)))
+	if sig == unix.SIGKILL { // as docker: what was killed can be removed at once
+		wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		r.state.until(wait, func(s seen) bool { return s.done })
+	}
 	return nil
 }
 
@@ -229,7 +245,15 @@ func (r *run) restartFor(ctx context.Context, rq control.Request) error {
 		return err
 	}
 	before := r.state.look().lives
-	r.state.set(func() { r.state.restart, r.state.stop, r.state.failed = true, false, nil })
+	removed := false
+	r.state.set(func() {
+		if removed = r.state.remove; !removed {
+			r.state.restart, r.state.stop, r.state.failed = true, false, nil
+		}
+	})
+	if removed {
+		return fail.New(fail.Conflict, "container %s is being removed", r.called())
+	}
 	sig, after := r.gently(rq)
 	told := false
 	for {
@@ -281,6 +305,10 @@ func (r *run) freeze(ctx context.Context, pause bool) error {
 
 func (r *run) rename(name string) error {
 	r.mu.Lock()
+	if r.concluded {
+		r.mu.Unlock()
+		return r.notRunning()
+	}
 	old := r.rec.Name
 	err := r.entry.Rename(name)
 	if err == nil {
@@ -294,10 +322,13 @@ func (r *run) rename(name string) error {
 	return err
 }
 
-// nextEnd waits for the end of the running program.
+// nextEnd waits for the end of the running program. The record tells of it,
+// and the container can be removed, when whoever asked hears of it.
 func (r *run) nextEnd(ctx context.Context) (control.Reply, error) {
 	lives := r.state.look().lives
-	now, ok := r.state.until(ctx, func(s seen) bool { return !s.running || s.lives != lives })
+	now, ok := r.state.until(ctx, func(s seen) bool {
+		return s.lives != lives || s.done || !s.running && r.record().Phase == store.PhaseRestarting
+	})
 	if !ok {
 		return control.Reply{}, errGone
 	}
@@ -308,11 +339,11 @@ func (r *run) nextEnd(ctx context.Context) (control.Reply, error) {
 func (r *run) attachTo(ctx context.Context, rq control.Request, c *control.Conn) error {
 	now := r.state.look()
 	if now.done || !now.running && now.lives > 0 {
-		return fail.New(fail.Conflict, "you cannot attach to a stopped container, start the container first").
+		return fail.New(fail.Conflict, "You cannot attach to a stopped container, start it first").
 			Hint("safe-run start -a %s", r.called())
 	}
 	if r.record().Paused {
-		return fail.New(fail.Conflict, "you cannot attach to a paused container, unpause it first")
+		return fail.New(fail.Conflict, "You cannot attach to a paused container, unpause it first")
 	}
 	var in io.Writer
 	if rq.Stdin && r.rec.Stdin {

@@ -126,7 +126,7 @@ func (x *execution) user(ctx context.Context, name string) (*spec.User, error) {
 		}
 	}
 	u, err := spec.ResolveUser(name, asked.Workload.GroupAdd, f.Passwd, f.Group)
-	return &u, err
+	return &u, fail.Wrap(fail.CmdNotExec, err, "exec") // as docker, 126
 }
 
 // viewImage opens the files of an image; containerd's garbage collection takes

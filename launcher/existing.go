@@ -33,14 +33,26 @@ func (l *Launcher) Ask(ctx context.Context, rec store.Record, rq control.Request
 	}
 }
 
-// Await waits until a container has a supervisor that answers; false if it
-// has none and is due none.
+// Await waits until a container has a supervisor that answers, and what that
+// does first is done; false if it has none and is due none.
 func (l *Launcher) Await(ctx context.Context, rec store.Record) (bool, error) {
 	_, err := l.Ask(ctx, rec, control.Request{Op: OpSettled})
 	if fail.KindOf(err) == fail.NotFound {
+		l.left(rec.ID)
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// left waits for a supervisor, or a command, that is about to let go of a
+// container; false if it does not.
+func (l *Launcher) left(id string) bool {
+	for end := time.Now().Add(stopTimeout); l.Store.Supervised(id); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
 }
 
 // NotRunning is the error of what needs a running container.
@@ -98,15 +110,19 @@ func (l *Launcher) RemoveRunning(ctx context.Context, rec store.Record, withVolu
 	if err != nil && fail.KindOf(err) != fail.NotFound {
 		return err
 	}
-	for end := time.Now().Add(stopTimeout); l.Store.Supervised(rec.ID); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			return fail.New(fail.Internal, "the supervisor of container %s does not end", rec.ID[:12])
+	for range 3 {
+		if !l.left(rec.ID) {
+			break
+		}
+		if _, err := l.Store.Load(rec.ID); err != nil {
+			return nil // its supervisor removed it
+		}
+		// Others may be removing it too.
+		if err := l.RemoveStopped(ctx, rec, withVolumes); fail.KindOf(err) != fail.Conflict {
+			return err
 		}
 	}
-	if _, err := l.Store.Load(rec.ID); err != nil {
-		return nil // its supervisor removed it
-	}
-	return l.RemoveStopped(ctx, rec, withVolumes)
+	return fail.New(fail.Internal, "the supervisor of container %s does not end", rec.ID[:12])
 }
 
 // unmarshal decodes what containerd keeps.

@@ -14,16 +14,21 @@ import (
 func Steps() []string {
 	return []string{
 		"begin", "ids", "name", "prepare", "network", "facts", "files", "container", "cidfile", "mounts",
-		"fifos", "task", "wire", "attest", "wait", "start", "running", "exited",
+		"fifos", "task", "wire", "attest", "wait", "start", "running", "exited", "between", "again",
 		"task-deleted", "network-removed", "snapshot-removed", "container-deleted",
 	}
 }
 
 // fault fails ("STEP:error") or kills ("STEP:kill") the launcher if the
-// environment names this step in SAFE_RUN_FAULT.
+// environment names this step in SAFE_RUN_FAULT; with "STEP:error:FILE" only
+// while that file exists.
 func fault(step string) error {
 	want, how, _ := strings.Cut(os.Getenv("SAFE_RUN_FAULT"), ":")
 	if want != step {
+		return nil
+	}
+	how, armed, _ := strings.Cut(how, ":")
+	if armed != "" && !exists(armed) {
 		return nil
 	}
 	if how == "kill" {

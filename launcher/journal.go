@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"maps"
 	"time"
 
 	"github.com/safe-run/safe-run/internal/events"
@@ -17,7 +18,11 @@ func (l *Launcher) event(rec store.Record, action string, more ...string) {
 	if name == "" {
 		name = rec.ID[:12]
 	}
-	about := map[string]string{"name": name, "image": rec.Image}
+	about := maps.Clone(rec.Labels) // as docker; the journal bounds what a hostile image brings
+	if about == nil {
+		about = map[string]string{}
+	}
+	about["name"], about["image"] = name, rec.Image
 	for i := 0; i+1 < len(more); i += 2 {
 		about[more[i]] = more[i+1]
 	}

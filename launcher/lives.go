@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -71,6 +72,7 @@ func (r *run) between(ctx context.Context, restarts int) error {
 	if err != nil {
 		return err
 	}
+	r.state.set(func() {}) // who waits for the end may look
 	return r.endLife(ctx)
 }
 
@@ -152,6 +154,7 @@ func (r *run) failed(ctx context.Context, err error) ending {
 	r.rec.Started, r.rec.Finished = now, now
 	code := r.rec.ExitCode
 	r.mu.Unlock()
+	r.event("die", "exitCode", strconv.Itoa(code), "error", err.Error())
 	r.state.set(func() { r.state.failed = err })
 	kill, cancel := r.detached(ctx)
 	_ = r.kill(kill, r.rec.ID, unix.SIGKILL)
@@ -181,7 +184,10 @@ func (r *run) conclude(ctx context.Context, e ending) (int, error) {
 	_, _, remove, volumes := r.state.asked()
 	defer r.freeNetwork()
 	r.state.deaf()
-	rec := r.record()
+	r.mu.Lock()
+	r.concluded = true
+	rec := r.rec
+	r.mu.Unlock()
 	var left error
 	if rec.Keep && !remove {
 		left = r.end(ctx, r.entry, rec, rec.ExitCode)
@@ -202,10 +208,14 @@ func (r *run) conclude(ctx context.Context, e ending) (int, error) {
 	return e.code, e.err
 }
 
-// change alters the record and saves it.
+// change alters the record and saves it, unless the last word on the container
+// has been written.
 func (r *run) change(alter func(*store.Record)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.concluded {
+		return nil
+	}
 	alter(&r.rec)
 	return r.Store.Save(r.rec)
 }

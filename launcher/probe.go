@@ -104,7 +104,7 @@ func readCapped(from *os.File, limit int) []byte {
 // worth a collection. A probe leaves some 100 KiB, and the collector, which is
 // to spare short launches its work, would let them become many MiB.
 func relieve() {
-	const worth = 512 << 10 // bytes
+	const worth = 256 << 10 // bytes
 	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/live:bytes"}}
 	metrics.Read(s)
 	for _, m := range s {

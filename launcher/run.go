@@ -85,8 +85,9 @@ type run struct {
 	log   *logs.Log
 	state state
 
-	mu  sync.Mutex // of rec, once the control socket is there
-	rec store.Record
+	mu        sync.Mutex // of what follows, once the control socket is there
+	rec       store.Record
+	concluded bool // nothing is written to the record any more
 
 	life
 }

@@ -67,7 +67,8 @@ func (s *state) set(change func()) {
 
 // begin notes that the program runs; over that it has ended.
 func (s *state) begin(first initProcess) (over func(code int)) {
-	s.set(func() { s.first, s.running, s.lives, s.failed = first, true, s.lives+1, nil })
+	// Who asked for a restart meanwhile has one.
+	s.set(func() { s.first, s.running, s.lives, s.failed, s.restart = first, true, s.lives+1, nil, false })
 	return func(code int) {
 		s.set(func() { s.first, s.running, s.code = initProcess{-1}, false, code })
 	}

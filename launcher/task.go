@@ -109,7 +109,7 @@ func (r *run) createTask(ctx context.Context) (err error) {
 			rec.Phase = store.PhaseRunning
 		}
 		rec.PID, rec.Started, rec.Error = int(r.pid), time.Now().UTC(), ""
-		rec.OOMKilled, rec.Command = false, strings.Join(r.spec.Process.Args, " ")
+		rec.OOMKilled, rec.Command = false, store.CommandLine(r.spec.Process.Args)
 	})
 	if err != nil {
 		return err

@@ -150,14 +150,14 @@ func replaceFile(path string, b []byte, sync bool) error {
 // none, Internal if its file is not as it was written.
 func (s Store) Load(name string) (Definition, error) {
 	if !validName(name) {
-		return Definition{}, fail.New(fail.NotFound, "there is no network %.140q", name)
+		return Definition{}, fail.New(fail.NotFound, "network %.140q not found", name)
 	}
 	b, err := readOwn(filepath.Join(s.dir(name), definitionFile), maxDefinition)
 	if errors.Is(err, fs.ErrNotExist) && name == DefaultName {
 		return Definition{}, fail.New(fail.NotFound, "the network %q is made by the first container that uses it", name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return Definition{}, fail.New(fail.NotFound, "there is no network %q", name).
+		return Definition{}, fail.New(fail.NotFound, "network %s not found", name).
 			Hint("safe-run network ls lists them, safe-run network create %s makes one", name)
 	}
 	var d Definition

@@ -100,7 +100,7 @@ func dockerGlobals(args []string, lookup func(string) (string, bool), setenv fun
 		}
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error", "fatal"}, *level) {
-		return nil, "", &misused125{fmt.Sprintf("unable to parse logging level: %.80s", *level)}
+		return nil, "", fail.New(fail.NoStatus, "Unable to parse logging level: %.80s", *level)
 	}
 	if f.Changed("config") {
 		if err := setenv("DOCKER_CONFIG", *config); err != nil {

@@ -39,7 +39,7 @@ func TestDockerGlobals(t *testing.T) {
 		{line: "-c far ps", kind: fail.Refused},
 		{line: "--tlsverify ps", kind: fail.Refused},
 		{line: "--tlscert x ps", kind: fail.Refused},
-		{line: "-l loud ps", kind: fail.Usage},
+		{line: "-l loud ps", kind: fail.NoStatus},
 		{line: "--bogus ps", kind: fail.Usage},
 		{line: "-H", kind: fail.Usage},
 	} {

@@ -63,7 +63,7 @@ func TestUntil(t *testing.T) {
 
 func TestListing(t *testing.T) {
 	rows := []struct{ Name, Size string }{{"a", "1B"}, {"b\x1b[2J", "2B"}}
-	headings := map[string]string{"Name": "NAME", "Size": "SIZE"}
+	heads := headings{"Name": "NAME", "Size": "SIZE"}
 	for format, want := range map[string]string{
 		"":                           "NAME          SIZE\na             1B\nb\ufffd[2J        2B\n",
 		"{{.Name}}":                  "a\nb\ufffd[2J\n",
@@ -72,7 +72,7 @@ func TestListing(t *testing.T) {
 		`{{.Name}}\t{{.Size}}`:       "a\t1B\nb\ufffd[2J\t2B\n",
 	} {
 		var b bytes.Buffer
-		if err := listing(&b, format, "{{.Name}}\t{{.Size}}", headings, rows); err != nil {
+		if err := renderTable(&b, listing(format, `{{.Name}}\t{{.Size}}`), heads, rows); err != nil {
 			t.Errorf("%s: %v", format, err)
 		}
 		if format == "" {
@@ -85,7 +85,7 @@ func TestListing(t *testing.T) {
 			t.Errorf("%s: %q", format, b.String())
 		}
 	}
-	if err := listing(&bytes.Buffer{}, "{{.Nope}}", "", headings, rows); err == nil {
+	if err := renderTable(&bytes.Buffer{}, "{{.Nope}}", heads, rows); err == nil {
 		t.Error("a field that is none is printed")
 	}
 }

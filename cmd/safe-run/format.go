@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -30,6 +31,14 @@ func render[T any](w io.Writer, format string, items []T) error {
 	var b bytes.Buffer
 	err = execute(&b, t, items)
 	return errors.Join(put(w, b.String()), err)
+}
+
+// listing is the format of a list: that asked for, or a table of columns.
+func listing(format, columns string) string {
+	if format = strings.TrimSpace(format); format == "" || format == "table" {
+		return "table " + columns
+	}
+	return format
 }
 
 // renderTable prints a list by docker's --format: as render does, or in columns
@@ -83,22 +92,24 @@ func put(w io.Writer, s string) error {
 
 // execute prints the items, each with a newline. Like docker it tries the names
 // of Go's fields first, and then those of the JSON. Those that fail are left
-// out, and are the error.
+// out; the first is the error.
 func execute[T any](b *bytes.Buffer, t *template.Template, items []T) error {
-	var errs error
+	var failed error
 	for _, i := range items {
 		var one bytes.Buffer
 		if t.Execute(&one, i) != nil {
 			one.Reset()
 			if err := executeRaw(&one, t, i); err != nil {
-				errs = errors.Join(errs, badTemplate(err))
+				if failed == nil {
+					failed = badTemplate(err)
+				}
 				continue
 			}
 		}
 		b.Write(one.Bytes())
 		b.WriteByte('\n')
 	}
-	return errs
+	return failed
 }
 
 func executeRaw(w io.Writer, t *template.Template, item any) error {
@@ -125,6 +136,16 @@ func parseTemplate(format string) (*template.Template, error) {
 		return nil, badTemplate(err)
 	}
 	return t, nil
+}
+
+// checkTemplate ends inspect with docker's code for what is no template.
+func checkTemplate(format string) error {
+	_, err := parseTemplate(format)
+	if err == nil {
+		return nil
+	}
+	printError(os.Stderr, err)
+	return &exitError{64}
 }
 
 func badTemplate(err error) error {

@@ -59,7 +59,7 @@ func group(use, short string, words ...*cobra.Command) *cobra.Command {
 		if len(args) == 0 {
 			return c.Help()
 		}
-		return fail.New(fail.Usage, "there is no command %q", c.Name()+" "+args[0]).
+		return fail.New(fail.Usage, "unknown command: %s %.200s", c.CommandPath(), args[0]).
 			Hint("%s --help lists what there is", c.CommandPath())
 	}}
 	c.AddCommand(words...)

@@ -72,7 +72,7 @@ func (o imageListing) print(list []images.Entry) error {
 	if o.quiet && (format == "" || format == "table") {
 		format = "{{.ID}}"
 	}
-	return listing(os.Stdout, format, columns, map[string]string{
+	return renderTable(os.Stdout, listing(format, columns), headings{
 		"Containers": "CONTAINERS", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED", "Digest": "DIGEST", "ID": "IMAGE ID",
 		"Repository": "REPOSITORY", "SharedSize": "SHARED SIZE", "Size": "SIZE", "Tag": "TAG", "UniqueSize": "UNIQUE SIZE", "VirtualSize": "SIZE",
 	}, rows)
@@ -108,7 +108,7 @@ func keepImages(list []images.Entry, by filters) ([]images.Entry, error) {
 		for _, ref := range by[key] {
 			i := slices.IndexFunc(list, func(e images.Entry) bool { return means(ref, e) })
 			if i < 0 {
-				return nil, fail.New(fail.NotFound, "no such image: %.200s", ref)
+				return nil, fail.New(fail.NotFound, "No such image: %.200s", ref)
 			}
 			*at = list[i].Created
 		}

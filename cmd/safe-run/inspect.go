@@ -43,7 +43,7 @@ func inspectVerb() *cobra.Command {
 			return err
 		}
 		if format != "" && format != "json" { // before anything is looked for
-			if _, err := parseTemplate(format); err != nil {
+			if err := checkTemplate(format); err != nil {
 				return err
 			}
 		}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -108,7 +110,10 @@ func killVerb() *cobra.Command {
 		sig := c.Flags().StringP("signal", "s", "KILL", "signal to send")
 		return func() (control.Request, error) {
 			n, err := spec.StopSignal(*sig)
-			return control.Request{Op: launcher.OpKill, Signal: n}, err
+			if err != nil || *sig == "" {
+				return control.Request{}, fail.New(fail.Usage, "Invalid signal: %.40s", *sig)
+			}
+			return control.Request{Op: launcher.OpKill, Signal: n}, nil
 		}
 	}, nil)
 }
@@ -177,12 +182,16 @@ func rmVerb() *cobra.Command {
 		if link {
 			return fail.New(fail.Usage, "--link: there are no links").Hint("safe-run network rm removes networks")
 		}
-		return e.each(c, args, func(ctx context.Context, s *session, rec store.Record, ref string) (string, error) {
+		err := e.each(c, args, func(ctx context.Context, s *session, rec store.Record, ref string) (string, error) {
 			if err := removeContainer(ctx, s, rec, force, withVolumes); err != nil {
 				return "", err
 			}
 			return ref, nil
 		})
+		if force {
+			return forgiven(err)
+		}
+		return err
 	}}
 	e.flags(c)
 	c.Flags().BoolVarP(&force, "force", "f", false, "kill a running container first")
@@ -199,9 +208,12 @@ func removeContainer(ctx context.Context, s *session, rec store.Record, force, w
 	}
 	if !force {
 		// It may be about to end: a script that stopped it, or saw its end, is right.
-		for end := time.Now().Add(time.Second); rec.Phase == store.PhaseExited && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(5 * time.Second); ended(rec) && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 			if !l.Store.Supervised(rec.ID) {
 				return l.RemoveStopped(ctx, rec, withVolumes)
+			}
+			if now, err := l.Store.Load(rec.ID); err == nil {
+				rec = now
 			}
 		}
 		name := rec.Name
@@ -212,6 +224,33 @@ func removeContainer(ctx context.Context, s *session, rec store.Record, force, w
 			Hint("stop it first, or: safe-run rm -f %s", name)
 	}
 	return l.RemoveRunning(ctx, rec, withVolumes)
+}
+
+// ended says whether the program of a supervised container has ended, and
+// only the clean-up or a restart is to follow.
+func ended(rec store.Record) bool {
+	if rec.Phase == store.PhaseRunning && rec.PID > 0 {
+		return errors.Is(syscall.Kill(rec.PID, 0), syscall.ESRCH)
+	}
+	return rec.Phase == store.PhaseExited
+}
+
+// forgiven takes errors about containers that are not there out of err: they
+// are told, and are what a forced removal wants.
+func forgiven(err error) error {
+	all := []error{err}
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		all = several.Unwrap()
+	}
+	var left []error
+	for _, err := range all {
+		if fail.KindOf(err) == fail.NotFound {
+			printError(os.Stderr, err)
+		} else {
+			left = append(left, err)
+		}
+	}
+	return errors.Join(left...)
 }
 
 func restartVerb() *cobra.Command {

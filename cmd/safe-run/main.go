@@ -106,7 +106,11 @@ func verbs() *cobra.Command {
 		case c.Name() == "run":
 			help("run")
 		default:
-			fmt.Fprintf(c.OutOrStdout(), "%s\n\n%s", c.Short, c.UsageString())
+			about := c.Short
+			if c.Long != "" {
+				about = c.Long
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s\n\n%s", about, c.UsageString())
 		}
 	})
 	root.SetFlagErrorFunc(flagError)
@@ -118,7 +122,7 @@ func verbs() *cobra.Command {
 		runVerb(), pullVerb(), loadVerb(), imagesVerb(), rmiVerb(),
 		psVerb(), logsVerb(), execVerb(), inspectVerb(), stopVerb(), killVerb(), rmVerb(), waitVerb(),
 		startVerb(), restartVerb(), pauseVerb(), unpauseVerb(), attachVerb(), renameVerb(), portVerb(),
-		topVerb(), eventsVerb(), networkVerb(), volumeVerb(), systemVerb(removeContainer), generateVerb(),
+		topVerb(), statsVerb(), eventsVerb(), networkVerb(), volumeVerb(), systemVerb(removeContainer), generateVerb(),
 		tagVerb(), saveVerb(), infoVerb(), imageVerb(), containerVerb(removeContainer),
 		engineVerb(), policyVerb(), about, superviseVerb(), faultsVerb(), manVerb(),
 	)
@@ -203,8 +207,19 @@ func printError(w io.Writer, err error) {
 	var e *fail.Error
 	fmt.Fprintf(w, "%s: %s\n", program(), printable(err.Error()))
 	if errors.As(err, &e) && e.Next != "" {
-		fmt.Fprintf(w, "  %s\n", printable(e.Next))
+		fmt.Fprintf(w, "  %s\n", printable(asCalled(e.Next)))
 	}
+}
+
+// asCalled spells command lines in a hint with the name the user calls.
+func asCalled(hint string) string {
+	if program() == "safe-run" || !strings.Contains(hint, "safe-run ") {
+		return hint
+	}
+	for _, c := range verbs().Commands() {
+		hint = strings.ReplaceAll(hint, "safe-run "+c.Name(), program()+" "+c.Name())
+	}
+	return hint
 }
 
 func printable(s string) string {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -64,7 +62,7 @@ func networkCreate() *cobra.Command {
 		}
 		fmt.Println(d.ID)
 		if !d.ICC {
-			fmt.Fprintln(os.Stderr, "safe-run: containers on this network cannot reach each other; create it with --icc if they shall")
+			notice("containers on this network cannot reach each other; create it with --icc if they shall")
 		}
 		return nil
 	}}
@@ -84,6 +82,18 @@ type networkRow struct {
 	IPv4, IPv6, Internal, ICC       bool
 	CreatedAt                       string
 	Subnets                         []string
+}
+
+// Options are those that are on.
+func (r networkRow) Options() string {
+	var on []string
+	if r.Internal {
+		on = append(on, "internal")
+	}
+	if r.ICC {
+		on = append(on, "icc")
+	}
+	return strings.Join(on, ",")
 }
 
 func networkLs() *cobra.Command {
@@ -121,22 +131,11 @@ func networkLs() *cobra.Command {
 		if quiet {
 			format = "{{.ID}}"
 		}
-		if format != "" && format != "table" {
-			return errors.Join(render(os.Stdout, format, rows), listed)
-		}
-		w := tabwriter.NewWriter(os.Stdout, 0, 8, 3, ' ', 0)
-		fmt.Fprintln(w, "NETWORK ID\tNAME\tDRIVER\tSCOPE\tSUBNETS\tOPTIONS")
-		for _, r := range rows {
-			var options []string
-			if r.Internal {
-				options = append(options, "internal")
-			}
-			if r.ICC {
-				options = append(options, "icc")
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Name, r.Driver, r.Scope, strings.Join(r.Subnets, ","), strings.Join(options, ","))
-		}
-		return errors.Join(w.Flush(), listed)
+		columns := "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}\t{{join .Subnets \",\"}}\t{{.Options}}"
+		return errors.Join(renderTable(os.Stdout, listing(format, columns), headings{
+			"ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE", "Subnets": "SUBNETS", "Options": "OPTIONS",
+			"IPv4": "IPV4", "IPv6": "IPV6", "Internal": "INTERNAL", "ICC": "ICC", "Labels": "LABELS", "CreatedAt": "CREATED AT",
+		}, rows), listed)
 	}}
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only ids")
 	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "full ids")
@@ -186,6 +185,11 @@ func networkHas(d network.Definition, key, value string) bool {
 func networkInspect() *cobra.Command {
 	var format string
 	c := &cobra.Command{Use: "inspect NETWORK...", Short: "Print networks as JSON", Args: atLeast(1), RunE: func(_ *cobra.Command, args []string) error {
+		if format != "" && format != "json" {
+			if err := checkTemplate(format); err != nil {
+				return err
+			}
+		}
 		s := networks()
 		found := []network.Inspection{}
 		var errs error
@@ -197,13 +201,7 @@ func networkInspect() *cobra.Command {
 			}
 			found = append(found, i)
 		}
-		if format != "" {
-			return errors.Join(render(os.Stdout, format, found), errs)
-		}
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "    ")
-		e.SetEscapeHTML(false)
-		return errors.Join(fail.Wrap(fail.Internal, e.Encode(found), "printing networks"), errs)
+		return errors.Join(renderObjects(os.Stdout, format, found), errs)
 	}}
 	c.Flags().StringVarP(&format, "format", "f", "", "print each by a Go template, or json")
 	return c

@@ -104,7 +104,7 @@ func (r psRow) Image() string {
 func (r psRow) Command() string {
 	words := r.rec.Command
 	if words == "" {
-		words = strings.Join(r.rec.Args, " ")
+		words = store.CommandLine(r.rec.Args)
 	}
 	if !r.noTrunc {
 		words = ellipsis(words, 20)

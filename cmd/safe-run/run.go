@@ -171,7 +171,7 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed, tell 
 }
 
 // notice tells the user something in one line.
-func notice(s string) { fmt.Fprintf(os.Stderr, "safe-run: %s\n", printable(s)) }
+func notice(s string) { fmt.Fprintf(os.Stderr, "%s: %s\n", program(), printable(s)) }
 
 // image gives the image to run: the tag is resolved to a digest once, here.
 func image(ctx context.Context, s *session, w *spec.Workload) (spec.Image, error) {
@@ -295,7 +295,7 @@ func dryRun(ctx context.Context, s *session, rq launcher.Request, form string) e
 // command is how the user called the main verb.
 func command(verb string) string {
 	if verb == "" {
-		return "safe-run"
+		return program()
 	}
-	return "safe-run " + verb
+	return program() + " " + verb
 }

@@ -100,7 +100,7 @@ func attachVerb() *cobra.Command {
 				return err
 			}
 			if !running {
-				return fail.New(fail.Conflict, "you cannot attach to a stopped container, start it first").Hint("safe-run start -a %s", args[0])
+				return fail.New(fail.Conflict, "You cannot attach to a stopped container, start it first").Hint("safe-run start -a %s", args[0])
 			}
 			return a.stay(ctx, s, rec)
 		})

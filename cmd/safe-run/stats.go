@@ -87,7 +87,7 @@ func showStats(format string, rows []statsRow, over bool) error {
 	if over {
 		b.WriteString("\x1b[H\x1b[J")
 	}
-	err := listing(&b, cmp.Or(format, "table"), statsColumns, map[string]string{
+	err := renderTable(&b, listing(format, statsColumns), headings{
 		"Container": "CONTAINER", "ID": "CONTAINER ID", "Name": "NAME", "CPUPerc": "CPU %", "MemUsage": "MEM USAGE / LIMIT",
 		"MemPerc": "MEM %", "NetIO": "NET I/O", "BlockIO": "BLOCK I/O", "PIDs": "PIDS",
 	}, rows)

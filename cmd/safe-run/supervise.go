@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -64,7 +65,8 @@ func (r *reporter) say(p progress) error {
 	if err != nil {
 		return fail.Wrap(fail.Internal, err, "report")
 	}
-	// Nobody may be there any more: the container runs on all the same.
+	// Nobody may be there any more, or wait for it: the container runs on all
+	// the same.
 	_, _ = r.to.Write(append(b, '\n'))
 	return nil
 }
@@ -78,6 +80,7 @@ func (r *reporter) started() {
 		return
 	}
 	_ = r.say(progress{Started: true})
+	_ = r.to.Close()
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
 		return
@@ -93,9 +96,14 @@ func (r *reporter) started() {
 func background(j job, env []string, errs *os.File, extra ...*os.File) (*exec.Cmd, io.ReadCloser, error) {
 	// The program that runs, even if it has been replaced on disk.
 	c := exec.Command("/proc/self/exe", "__supervise")
-	c.Args[0] = "safe-run"
+	c.Args[0] = program()
 	c.Env, c.Stderr, c.ExtraFiles = systemd.Clean(env), errs, extra
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// Nothing a script has open (9>lock; flock 9) is held for as long as the
+	// container lives.
+	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) {
+		return nil, nil, fail.Wrap(fail.HostCannot, err, "background supervisor")
+	}
 	in, err := c.StdinPipe()
 	if err != nil {
 		return nil, nil, fail.Wrap(fail.HostCannot, err, "background supervisor")
@@ -181,6 +189,10 @@ func superviseVerb() *cobra.Command {
 		case jobStart:
 			return supervisedStart(j, tell)
 		case jobAdopt:
+			unix.CloseOnExec(3) // nor must a helper hold the lock
+			if err := os.Chdir("/"); err != nil {
+				return fail.Wrap(fail.HostCannot, err, "background supervisor")
+			}
 			s, err := connectAs(context.Background(), j)
 			if err != nil {
 				return err

@@ -209,7 +209,7 @@ func systemDf() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return listing(os.Stdout, format, "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}", map[string]string{
+			return renderTable(os.Stdout, listing(format, "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}"), headings{
 				"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE",
 			}, rows)
 		})

@@ -110,7 +110,7 @@ func volumeLs() *cobra.Command {
 		if quiet && format == "" {
 			format = "{{.Name}}"
 		}
-		return errors.Join(listing(os.Stdout, format, "{{.Driver}}\t{{.Name}}", map[string]string{
+		return errors.Join(renderTable(os.Stdout, listing(format, "{{.Driver}}\t{{.Name}}"), headings{
 			"Availability": "AVAILABILITY", "Driver": "DRIVER", "Group": "GROUP", "Labels": "LABELS", "Links": "LINKS",
 			"Mountpoint": "MOUNTPOINT", "Name": "VOLUME NAME", "Scope": "SCOPE", "Size": "SIZE", "Status": "STATUS",
 		}, rows), listed)
@@ -173,6 +173,11 @@ func inspectVolume(name string) (volumeDetails, error) {
 func volumeInspect() *cobra.Command {
 	var format string
 	c := &cobra.Command{Use: "inspect [OPTIONS] VOLUME [VOLUME...]", Short: "Print volumes as JSON", Args: atLeast(1), RunE: func(_ *cobra.Command, args []string) error {
+		if format != "" && format != "json" {
+			if err := checkTemplate(format); err != nil {
+				return err
+			}
+		}
 		found := []volumeDetails{}
 		var errs error
 		for _, a := range args {
@@ -184,7 +189,7 @@ func volumeInspect() *cobra.Command {
 			found = append(found, v)
 		}
 		if format != "" {
-			return errors.Join(render(os.Stdout, format, found), errs)
+			return errors.Join(renderObjects(os.Stdout, format, found), errs)
 		}
 		e := json.NewEncoder(os.Stdout)
 		e.SetIndent("", "    ")

@@ -124,7 +124,7 @@ func (s *Store) toRemove(ctx context.Context, ref string, force bool) ([]images.
 		}
 	}
 	if !identifier().MatchString(ref) {
-		return nil, fail.New(fail.NotFound, "no such image: %s", cleanText(ref)).
+		return nil, fail.New(fail.NotFound, "No such image: %s", cleanText(ref)).
 			Hint("`safe-run images` lists what there is")
 	}
 	records, err := s.byID(ctx, ref)
@@ -132,7 +132,7 @@ func (s *Store) toRemove(ctx context.Context, ref string, force bool) ([]images.
 		return nil, err
 	}
 	if len(records) == 0 {
-		return nil, fail.New(fail.NotFound, "no such image: %s", ref).Hint("`safe-run images` lists what there is")
+		return nil, fail.New(fail.NotFound, "No such image: %s", ref).Hint("`safe-run images` lists what there is")
 	}
 	if len(records) > 1 && !force {
 		return nil, fail.New(fail.Conflict, "image %s has %d names", ref, len(records)).

@@ -104,7 +104,7 @@ func (s *Store) find(ctx context.Context, ref string) (images.Image, error) {
 }
 
 func notHere(name string) error {
-	return fail.New(fail.NotFound, "no such image: %s", Familiar(name)).
+	return fail.New(fail.NotFound, "No such image: %s", Familiar(name)).
 		Hint("fetch it with `safe-run pull %s`, or read an archive with `safe-run load`", Familiar(name))
 }
 

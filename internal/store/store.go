@@ -75,6 +75,23 @@ type Record struct {
 	Unit       string             `json:"unit,omitempty"`       // systemd unit it runs in
 }
 
+// CommandLine is a command as docker shows it: arguments with spaces are in
+// quotes.
+func CommandLine(args []string) string {
+	var b strings.Builder
+	for i, a := range args {
+		switch {
+		case i == 0:
+			b.WriteString(a)
+		case strings.Contains(a, " "):
+			b.WriteString(" '" + a + "'")
+		default:
+			b.WriteString(" " + a)
+		}
+	}
+	return b.String()
+}
+
 // The phases of a Record.
 const (
 	PhaseCreating   = "creating"   // nothing of it has run

@@ -225,7 +225,7 @@ func TestDryRunOfAbsentImage(t *testing.T) {
 	for _, flags := range [][]string{{"--dry-run"}, {"--dry-run=summary"}, {"--dry-run", "--pull", "missing"}, {"--dry-run", "--pull", "always"}} {
 		// Nobody listens there: an attempt would be one at that address.
 		r := run(append(flags, "127.0.0.1:1/absent:1", "true")...)
-		if r.code != 125 || r.stdout != "" || !strings.Contains(r.stderr, "no such image") ||
+		if r.code != 125 || r.stdout != "" || !strings.Contains(r.stderr, "No such image") ||
 			strings.Contains(r.stderr, "Unable to find image") || strings.Contains(r.stderr, "refused") {
 			t.Errorf("%v: %s", flags, r)
 		}

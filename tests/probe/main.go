@@ -48,6 +48,14 @@ func main() {
 		fmt.Println(askUDP(os.Args[2], os.Args[3]))
 		os.Exit(0)
 	}
+	if len(os.Args) > 2 && os.Args[1] == "notify" {
+		fmt.Fprintln(os.Stderr, "probe:", notify(os.Args[2:]))
+		os.Exit(2)
+	}
+	if len(os.Args) == 2 && os.Args[1] == "activated" {
+		fmt.Fprintln(os.Stderr, "probe:", activated())
+		os.Exit(2)
+	}
 	asJSON := flag.Bool("json", false, "print JSON")
 	here := flag.Bool("here", false, "run even outside a container")
 	flag.Parse()
