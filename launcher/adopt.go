@@ -21,14 +21,14 @@ import (
 func (l *Launcher) Supervise(ctx context.Context, id string, lock *os.File) error {
 	ctx = l.context(ctx)
 	e := l.Store.Adopt(id, lock)
+	if _, err := l.Store.LoadAsked(id); err != nil {
+		// What cannot be read is not there the next time either.
+		rec, _ := l.Store.Load(id)
+		rec.Error = err.Error()
+		return errors.Join(err, l.bury(ctx, e, rec))
+	}
 	r, err := l.reopen(e)
 	if err != nil {
-		// What cannot be read is not there the next time either.
-		if k := fail.KindOf(err); k == fail.NotFound || k == fail.Internal {
-			rec, _ := l.Store.Load(id)
-			rec.Error = err.Error()
-			return errors.Join(err, l.bury(ctx, e, rec))
-		}
 		e.Release()
 		return err
 	}
@@ -83,7 +83,10 @@ func (l *Launcher) reopen(e *store.Entry) (*run, error) {
 		return nil, err
 	}
 	r := &run{Launcher: l, entry: e, rec: rec, asked: asked, life: newLife()}
-	r.Request = Request{Workload: asked.Workload, Image: asked.Image, Caller: asked.Caller}
+	r.Request = Request{
+		Workload: asked.Workload, Image: asked.Image, Caller: asked.Caller,
+		Streams: Streams{OpenIn: rec.Stdin}, // of the lives to come
+	}
 	if err := os.Mkdir(e.IO, 0o700); err != nil && !errors.Is(err, os.ErrExist) { // gone with the last end, or a reboot
 		return nil, fail.Wrap(fail.HostCannot, err, "state of the container")
 	}

@@ -350,10 +350,12 @@ func (r *run) attachTo(ctx context.Context, rq control.Request, c *control.Conn)
 		in = r.state.input
 	}
 	k := c.Attached(in, func() {
-		if r.rec.TTY {
-			return // closing it would hang the terminal up
+		// Closing it would hang a terminal up; and one of -d -i stays open for
+		// whoever attaches next, as docker's does.
+		if r.rec.TTY || r.asked.Workload.Detach {
+			return
 		}
-		if io := r.current(); io != nil && io.win != nil {
+		if io := r.coming(); io != nil && io.win != nil {
 			io.win.Close()
 			r.closeStdin(context.WithoutCancel(ctx), r.rec.ID)
 		}
@@ -369,11 +371,18 @@ func (r *run) attachTo(ctx context.Context, rq control.Request, c *control.Conn)
 type inward struct{ r *run }
 
 func (w inward) Write(b []byte) (int, error) {
-	io := w.r.current()
+	io := w.r.coming()
 	if io == nil || io.win == nil {
 		return 0, os.ErrClosed
 	}
 	return io.win.Write(b)
+}
+
+// coming is current, once the first life has begun: input of somebody who is
+// attached before that is for it.
+func (r *run) coming() *stdio {
+	r.state.until(context.Background(), func(s seen) bool { return s.running || s.lives > 0 || s.failed != nil })
+	return r.current()
 }
 
 // current is the stdio of the running life.

@@ -18,7 +18,7 @@ func help(verb string) {
 	if verb != "" {
 		return
 	}
-	fmt.Print("\nOther commands (safe-run COMMAND --help tells more):\n")
+	fmt.Printf("\nOther commands (%s COMMAND --help tells more):\n", program())
 	for _, c := range verbs().Commands() {
 		if !c.Hidden {
 			fmt.Printf("  %-11s%s\n", c.Name(), c.Short)
@@ -28,6 +28,10 @@ func help(verb string) {
 
 func helpVerb(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{Use: "help [COMMAND]", Short: "Print the help of a command", RunE: func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 && program() == "docker" {
+			dockerHelp()
+			return nil
+		}
 		c, rest, err := root.Find(args)
 		if err != nil || len(rest) > 0 {
 			return fail.New(fail.Usage, "there is no command %q", strings.Join(args, " ")).

@@ -121,7 +121,7 @@ func verbs() *cobra.Command {
 	root.AddCommand(
 		runVerb(), pullVerb(), loadVerb(), imagesVerb(), rmiVerb(),
 		psVerb(), logsVerb(), execVerb(), inspectVerb(), stopVerb(), killVerb(), rmVerb(), waitVerb(),
-		startVerb(), restartVerb(), pauseVerb(), unpauseVerb(), attachVerb(), renameVerb(), portVerb(),
+		startVerb(), restartVerb(), pauseVerb(), unpauseVerb(), attachVerb(), renameVerb(), cpVerb(), portVerb(),
 		topVerb(), statsVerb(), eventsVerb(), networkVerb(), volumeVerb(), systemVerb(removeContainer), generateVerb(),
 		tagVerb(), saveVerb(), infoVerb(), imageVerb(), containerVerb(removeContainer),
 		engineVerb(), policyVerb(), about, superviseVerb(), faultsVerb(), manVerb(),

@@ -82,7 +82,7 @@ func TestCopy(t *testing.T) {
 	cp(t, 0, []string{"-L", src + "/l", "copy:/t/followed"})
 	for script, want := range map[string]string{
 		"cat /t/f /t/renamed /t/followed":          "oneoneone",
-		"cat /t/new/sub/g /t/src/sub/g /v/sub/g":   "threethreethree",
+		"cat /t/new/sub/g /t/src/sub/g":            "threethree",
 		"readlink /t/new/l":                        "f",
 		"stat -c '%u:%g %a' /t/f /t/new/s":         "0:0 640\n0:0 755",
 		"stat -c '%u:%g %a' /t/new/sub/g /t/new":   "0:0 600\n0:0 750",
@@ -220,8 +220,14 @@ func TestCopyCaller(t *testing.T) {
 	}
 	sudo := func(code int, args ...string) {
 		t.Helper()
-		r := call(request{args: append([]string{"cp"}, args...), env: []string{"SUDO_UID=1000", "SUDO_GID=1000"}})
-		if r.code != code {
+		// Under sudo the environment does not move the state: it is put where it is looked for.
+		const script = `mount -t tmpfs none /var/lib && mount -t tmpfs none /run && mkdir /var/lib/safe-run /run/safe-run &&
+			mount --bind "$SAFE_RUN_ROOT" /var/lib/safe-run && mount --bind "$SAFE_RUN_STATE" /run/safe-run && exec "$@"`
+		r := call(request{
+			bin: "unshare", args: append([]string{"--mount", "sh", "-c", script, "sh", here.bin, "cp"}, args...),
+			env: []string{"SUDO_UID=1000", "SUDO_GID=1000"},
+		})
+		if r.code != code || strings.Contains(r.stderr, "No such container") {
 			t.Errorf("%q: %s", args, r)
 		}
 	}

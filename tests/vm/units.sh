@@ -14,16 +14,20 @@ not() { ! "$@"; }
 eventually() {
 	local name=$1
 	shift
-	if within 90 "$@"; then echo "ok    $name"; else
+	if within "${patience:-90}" "$@"; then echo "ok    $name"; else
 		echo "FAIL  $name: not true after 90 s: $*"; failures=$((failures + 1))
 		{ "$@"; systemctl status -n 30 -l "$unit"; ps -eo pid,ppid,cgroup:60,args | grep -v ' \['; } 2>&1 | cut -c1-300 | sed 's/^/      /'
 	fi
 }
 # begin NAME LINES ARGUMENTS...: starts a unit with the lines in [Service] whose command is safe-run run --name NAME.
-begin() { write "$@" && timeout "${patience:-300}" systemctl start "$unit"; }
+begin() { write "$@" && timeout "${wait:-300}" systemctl start "$unit"; }
 write() {
 	unit=$1
-	{ printf '[Service]\nExecStart=%s run' "$safe"; printf ' "%s"' --name "$1" "${@:3}"; printf '\n%b\n' "$2"; } >"$units/$1.service"
+	{
+		printf '[Service]\n%b\nExecStart=%s run' "$2" "$safe"
+		printf '%s\n' --name "$1" "${@:3}" | sed -e 's/["\\]/\\&/g; s/[$%]/&&/g; s/.*/ "&"/' | tr -d '\n'
+		echo
+	} >"$units/$1.service"
 	systemctl daemon-reload
 }
 service='Type=notify\nNotifyAccess=main\nDelegate=yes\nKillMode=mixed'
@@ -68,7 +72,7 @@ units_notify() {
 	equal 'active when the program says so' ActiveState active
 	equal 'what the program says' StatusText 'all is well'
 	finish
-	patience=20 begin silent "$service" --rm --sdnotify container busybox sleep 500
+	wait=25 begin silent "$service" --rm --sdnotify container busybox sleep 500
 	equal 'not active when the program says nothing' ActiveState activating
 	finish
 }

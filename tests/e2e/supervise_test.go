@@ -1,0 +1,586 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// happened gives the times of the events of a kind of a container, in ns.
+func happened(t *testing.T, id, action string) (at []int64) {
+	t.Helper()
+	r := run("events", "--since", "1h", "--until", "0s", "--filter", "container="+id, "--filter", "event="+action, "--format", "{{.TimeNano}}")
+	if r.code != 0 {
+		t.Fatal(r)
+	}
+	for _, l := range lines(r.stdout) {
+		n, err := strconv.ParseInt(l, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at = append(at, n)
+	}
+	return at
+}
+
+// dirty is the private memory of a process, in KiB.
+func dirty(t *testing.T, pid int) int {
+	t.Helper()
+	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if v, ok := strings.CutPrefix(s.Text(), "Private_Dirty:"); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(v, "kB")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatal("smaps_rollup has no Private_Dirty")
+	return 0
+}
+
+// idle is what a supervisor of a container may hold, in KiB.
+const idle = 6 << 10
+
+// settled waits until a supervisor has given back what it needed for a while.
+func settled(t *testing.T, pid int) {
+	t.Helper()
+	eventually(t, 10*time.Second, fmt.Sprintf("private memory of process %d at most %d KiB", pid, idle), func() bool { return dirty(t, pid) <= idle })
+}
+
+// removed sees to it that a container is gone after the test.
+func removed(t *testing.T, names ...string) {
+	t.Helper()
+	t.Cleanup(func() {
+		if r := run(append([]string{"rm", "-fv"}, names...)...); r.code != 0 {
+			t.Errorf("rm -f: %s", r)
+		}
+	})
+}
+
+// TestRestarts: on-failure:3 is three restarts, with a back-off that doubles.
+func TestRestarts(t *testing.T) {
+	t.Parallel()
+	id := detach(t, "--name", "e2e-on-failure", "--restart", "on-failure:3", "busybox", "sh", "-c", "exit 3")
+	removed(t, "e2e-on-failure")
+	eventually(t, 20*time.Second, "the end", func() bool { return field(id, "{{.State.Status}}") == "exited" })
+	if got := field(id, "{{.RestartCount}} {{.State.ExitCode}}"); got != "3 3" {
+		t.Errorf("restarts and exit code %q", got)
+	}
+	starts, dies := happened(t, id, "start"), happened(t, id, "die")
+	if len(starts) != 4 || len(dies) != 4 {
+		t.Fatalf("%d starts and %d ends, wanted 4", len(starts), len(dies))
+	}
+	for i, least := range []time.Duration{100, 200, 400} {
+		if wait := time.Duration(starts[i+1] - dies[i]); wait < least*time.Millisecond {
+			t.Errorf("restart %d came after %s, wanted %s", i+1, wait, least*time.Millisecond)
+		}
+	}
+}
+
+// TestUnlessStopped: the container outlives SIGKILL of its supervisor, of the
+// engine, of both, and of its own first process; a stop ends it for good.
+func TestUnlessStopped(t *testing.T) {
+	const name = "e2e-unless-stopped"
+	before := whole(t)
+	id := detach(t, append([]string{"--name", name, "--restart", "unless-stopped"}, lasting...)...)
+	pid := func() int { n, _ := strconv.Atoi(field(name, "{{.State.Pid}}")); return n }
+	works := func(about string) {
+		t.Helper()
+		eventually(t, 30*time.Second, "after the end of "+about+" the container works", func() bool {
+			return field(name, "{{.State.Status}}") == "running" && run("exec", name, "true").code == 0
+		})
+		alone(t, id)
+	}
+	engine := func() []int {
+		var pids []int
+		for _, p := range ours("containerd") {
+			pids = append(pids, p)
+		}
+		return pids
+	}
+	kill := func(pids ...int) {
+		for _, p := range pids {
+			_ = syscall.Kill(p, syscall.SIGKILL)
+		}
+	}
+	first := pid()
+	kill(supervisor(t, id))
+	works("the supervisor")
+	kill(engine()...)
+	works("the engine")
+	kill(append(engine(), supervisor(t, id))...)
+	works("both")
+	if now := pid(); now != first {
+		t.Errorf("the first process is %d, it was %d: the container did not live through that", now, first)
+	}
+	kill(pid())
+	eventually(t, 20*time.Second, "a restart", func() bool { p := pid(); return p != 0 && p != first })
+	works("the first process")
+	kill(supervisor(t, id), pid())
+	works("the supervisor and the first process")
+	settled(t, supervisor(t, id))
+	if r := run("stop", name); r.code != 0 {
+		t.Error(r)
+	}
+	if s := field(name, "{{.State.Status}} {{.State.ExitCode}}"); s != "exited 0" {
+		t.Errorf("after stop: %q", s)
+	}
+	if r := run("rm", name); r.code != 0 {
+		t.Error(r)
+	}
+	settleAll(t, before)
+}
+
+// TestStricterPolicy: a restart is judged by the policy of that day.
+func TestStricterPolicy(t *testing.T) {
+	t.Parallel()
+	const name = "e2e-stricter"
+	dir := tempDir(t)
+	file := filepath.Join(dir, "policy.yaml")
+	script := `mount --bind "$0" /etc/safe-run && exec "$@"`
+	if err := os.MkdirAll("/etc/safe-run", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r := call(request{bin: "/usr/bin/unshare", args: []string{
+		"--mount", "sh", "-c", script, dir, here.bin, "run", "-d", "--name", name,
+		"--restart", "always", "busybox", "sh", "-c", "sleep 0.3",
+	}})
+	if r.code != 0 {
+		t.Fatal(r)
+	}
+	removed(t, name)
+	eventually(t, 20*time.Second, "a restart", func() bool { return field(name, "{{.RestartCount}}") != "0" })
+	writeFile(t, file, "version: 1\nrequire-digest: true\n", 0o644)
+	eventually(t, 20*time.Second, "the end", func() bool { return field(name, "{{.State.Status}}") == "exited" })
+	if why := field(name, "{{.State.Error}}"); !strings.Contains(why, "require-digest") {
+		t.Errorf("State.Error is %q", why)
+	}
+	id := field(name, "{{.Id}}")
+	if starts, ends := happened(t, id, "start"), happened(t, id, "die"); len(ends) != len(starts)+1 {
+		t.Errorf("%d starts and %d ends: none for what was refused", len(starts), len(ends))
+	}
+}
+
+// TestSwappedSource: a bind is judged again at each restart, as it is then.
+func TestSwappedSource(t *testing.T) {
+	t.Parallel()
+	const name = "e2e-swapped"
+	dir := tempDir(t)
+	src := filepath.Join(dir, "src")
+	if err := os.Mkdir(src, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	id := detach(t, "--name", name, "-v", src+":/src:ro", "--restart", "unless-stopped", "busybox", "sh", "-c", "ls /src; sleep 0.3")
+	removed(t, name)
+	if err := os.Rename(src, src+"-was"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc", src); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "the end", func() bool { return field(id, "{{.State.Status}}") == "exited" })
+	if why := field(id, "{{.State.Error}}"); !strings.Contains(why, "refuse") {
+		t.Errorf("State.Error is %q", why)
+	}
+	if r := run("logs", name); strings.Contains(r.stdout, "passwd") {
+		t.Errorf("the container saw the host's files: %s", r)
+	}
+	// It starts again once the policy lets it.
+	if r := run("start", name); r.code == 0 {
+		t.Error("start succeeded")
+	}
+	if err := os.Remove(src); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(src+"-was", src); err != nil {
+		t.Fatal(err)
+	}
+	if r := run("start", name); r.code != 0 {
+		t.Error(r)
+	}
+	if why := field(id, "{{.State.Error}}"); why != "" {
+		t.Errorf("State.Error stays %q", why)
+	}
+}
+
+// health is docker's State.Health.
+type health struct {
+	Status        string
+	FailingStreak int
+	Log           []struct {
+		ExitCode int
+		Output   string
+	}
+}
+
+func healthOf(t *testing.T, ref string) (h health) {
+	t.Helper()
+	out := field(ref, "{{json .State.Health}}")
+	if out != "" && out != "null" {
+		if err := json.Unmarshal([]byte(out), &h); err != nil {
+			t.Fatalf("%v: %q", err, out)
+		}
+	}
+	return h
+}
+
+// TestHealthActions: bad three times is unhealthy, and has the consequence
+// that was chosen.
+func TestHealthActions(t *testing.T) {
+	t.Parallel()
+	checked := func(t *testing.T, action, policy string) string {
+		name := "e2e-health-" + action
+		id := detach(t, append([]string{
+			"--name", name, "--restart", policy, "--health-on-failure", action,
+			"--health-cmd", "echo bad; test -e /tmp/ok", "--health-interval", "100ms",
+		}, lasting...)...)
+		removed(t, name)
+		return id
+	}
+	unhealthy := func(id string) bool {
+		return len(happened(t, id, "health_status: unhealthy")) > 0
+	}
+	t.Run("none", func(t *testing.T) {
+		t.Parallel()
+		id := checked(t, "none", "no")
+		eventually(t, 20*time.Second, "six checks", func() bool { h := healthOf(t, id); return h.FailingStreak >= 6 })
+		h := healthOf(t, id)
+		if h.Status != "unhealthy" || len(h.Log) != 5 || h.Log[4].ExitCode != 1 || h.Log[4].Output != "bad\n" {
+			t.Errorf("%+v", h)
+		}
+		if s := field(id, "{{.State.Status}}"); s != "running" {
+			t.Errorf("the container is %q", s)
+		}
+		if r := run("exec", id, "touch", "/tmp/ok"); r.code != 0 {
+			t.Error(r)
+		}
+		eventually(t, 20*time.Second, "healthy", func() bool { h := healthOf(t, id); return h.Status == "healthy" && h.FailingStreak == 0 })
+	})
+	t.Run("kill", func(t *testing.T) {
+		t.Parallel()
+		id := checked(t, "kill", "no")
+		eventually(t, 20*time.Second, "the end", func() bool { return field(id, "{{.State.Status}} {{.State.ExitCode}}") == "exited 137" })
+		if !unhealthy(id) {
+			t.Error("it was killed while it was not unhealthy")
+		}
+	})
+	t.Run("restart", func(t *testing.T) {
+		t.Parallel()
+		id := checked(t, "restart", "no")
+		eventually(t, 20*time.Second, "two restarts", func() bool { return len(happened(t, id, "start")) >= 3 })
+		if !unhealthy(id) {
+			t.Error("it was restarted while it was not unhealthy")
+		}
+	})
+	t.Run("stop", func(t *testing.T) {
+		t.Parallel()
+		id := checked(t, "stop", "always")
+		eventually(t, 20*time.Second, "the end", func() bool { return field(id, "{{.State.Status}}") == "exited" })
+		if n := len(happened(t, id, "start")); n != 1 || !unhealthy(id) {
+			t.Errorf("%d starts", n)
+		}
+	})
+}
+
+// TestHealthHostile: a check that takes too long, floods, or leaves processes
+// costs what it may cost.
+func TestHealthHostile(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		check string
+		want  func(h health) bool
+	}{
+		"slow":  {"sleep 1001", func(h health) bool { return h.Log[0].ExitCode == -1 && strings.Contains(h.Log[0].Output, "timeout") }},
+		"flood": {"yes", func(h health) bool { return h.Log[0].ExitCode == -1 && len(h.Log[0].Output) < 5000 }},
+		"big":   {"head -c 3000000 /dev/zero", func(h health) bool { return h.Log[0].ExitCode == 0 && len(h.Log[0].Output) < 5000 }},
+		"forks": {"sleep 1001 & setsid sleep 1001 & echo well", func(h health) bool { return h.Log[0].ExitCode == 0 }},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			name := "e2e-hostile-" + what
+			id := detach(t, append([]string{
+				"--name", name, "--health-cmd", c.check, "--health-interval", "50ms", "--health-timeout", "400ms", "--health-retries", "1000",
+			}, lasting...)...)
+			removed(t, name)
+			eventually(t, 30*time.Second, "five checks", func() bool { return len(healthOf(t, id).Log) == 5 })
+			if h := healthOf(t, id); !c.want(h) {
+				t.Errorf("%.300v", h)
+			}
+			settled(t, supervisor(t, id))
+			if what == "slow" { // one may be there now
+				if n := strings.Count(run("top", name).stdout, "sleep 1001"); n > 1 {
+					t.Errorf("%d checks that took too long go on", n)
+				}
+			}
+			if execs, _ := filepath.Glob(filepath.Join(here.state, "exec", id+"-*")); len(execs) > 1 {
+				t.Errorf("%d directories of checks", len(execs))
+			}
+		})
+	}
+}
+
+// TestHealthForever: hundreds of checks leave nothing.
+func TestHealthForever(t *testing.T) {
+	t.Parallel()
+	const name = "e2e-forever"
+	checks := 200 * slowness
+	id := detach(t, "--name", name, "--init", "--health-cmd", "echo >> /tmp/n; wc -l < /tmp/n", "--health-interval", "1ms", "busybox", "sleep", "1000")
+	removed(t, name)
+	count := func() int {
+		h := healthOf(t, id)
+		if len(h.Log) == 0 {
+			return 0
+		}
+		n, _ := strconv.Atoi(strings.TrimSpace(h.Log[len(h.Log)-1].Output))
+		return n
+	}
+	eventually(t, 30*time.Second, "20 checks", func() bool { return count() > 20 })
+	pid := supervisor(t, id)
+	open := func() int { fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid)); return len(fds) }
+	fds := open()
+	eventually(t, 120*time.Second, "hundreds of checks", func() bool { return count() > checks })
+	eventually(t, 10*time.Second, "memory as low as before", func() bool { return dirty(t, pid) <= idle+1024 })
+	eventually(t, 5*time.Second, "no more open files than before", func() bool { return open() <= fds+2 })
+	if r := run("exec", name, "ps", "-o", "stat"); strings.Contains(r.stdout, "Z") {
+		t.Errorf("zombies in the container: %s", r)
+	}
+	if execs, _ := filepath.Glob(filepath.Join(here.state, "exec", id+"-*")); len(execs) > 2 {
+		t.Errorf("%d directories of checks", len(execs))
+	}
+}
+
+// du is the size of the files below a directory, in bytes.
+func du(dir string) (n int64) {
+	_ = filepath.Walk(dir, func(_ string, st os.FileInfo, err error) error {
+		if err == nil && st.Mode().IsRegular() {
+			n += st.Size()
+		}
+		return nil
+	})
+	return n
+}
+
+// TestFlood: a container that writes without end costs the disk its log's
+// bound and the supervisor no memory.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	const name = "e2e-flood"
+	amount := "200M"
+	if slowness > 1 {
+		amount = "1G"
+	}
+	id := detach(t, "--name", name, "busybox", "sh", "-c", "yes 0123456789012345678901234567890123456789 | head -c "+amount+"; touch /tmp/done; sleep 1000")
+	removed(t, name)
+	pid := supervisor(t, id)
+	logs := filepath.Join(here.root, "containers", id, "log")
+	most, size := 0, int64(0)
+	eventually(t, 120*time.Second, "the end of the output", func() bool {
+		most, size = max(most, dirty(t, pid)), max(size, du(logs))
+		return run("exec", name, "test", "-e", "/tmp/done").code == 0
+	})
+	if most > 40<<10 {
+		t.Errorf("the supervisor took %d KiB", most)
+	}
+	if limit := int64(3*10<<20 + 1<<20); size > limit {
+		t.Errorf("the log took %d bytes", size)
+	}
+	settled(t, pid)
+	r := call(request{bin: "/bin/sh", args: []string{"-c", here.bin + " logs -f " + name + " | head -1"}})
+	if r.code != 0 || !strings.HasPrefix("0123456789012345678901234567890123456789\n", strings.TrimRight(r.stdout, "\n")) && r.stdout == "" || r.took > patient(5*time.Second) {
+		t.Errorf("logs -f | head -1 after %s: %s", r.took, r)
+	}
+}
+
+// counting is a program that writes numbers, and how far it is to /tmp/n.
+const counting = `i=0; while :; do i=$((i+1)); echo $i; [ $((i%500)) = 0 ] && echo $i > /tmp/n; done`
+
+// progress is how far counting is.
+func progress(name string) int {
+	n, _ := strconv.Atoi(strings.TrimSpace(run("exec", name, "cat", "/tmp/n").stdout))
+	return n
+}
+
+// TestStuckClient: an attached client that stops reading holds the container
+// up for ten seconds at most, and no memory.
+func TestStuckClient(t *testing.T) {
+	t.Parallel()
+	const name = "e2e-stuck"
+	id := detach(t, "--name", name, "busybox", "sh", "-c", counting)
+	removed(t, name)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	client := exec.Command(here.bin, "attach", "--no-stdin", name)
+	client.Stdout = w
+	if err := client.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	t.Cleanup(func() { _ = client.Process.Kill(); _ = client.Wait() })
+	if _, err := r.Read(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	_ = client.Process.Signal(syscall.SIGSTOP)
+	before := progress(name)
+	// What fits into the sockets and pipes is less than this many lines.
+	eventually(t, 30*time.Second, "the container goes on", func() bool { return progress(name) > before+200000 })
+	settled(t, supervisor(t, id))
+	_ = client.Process.Signal(syscall.SIGCONT)
+}
+
+// TestFloodAdopted: a container that floods while nobody supervises it waits,
+// and goes on once it is adopted; its log stays readable.
+func TestFloodAdopted(t *testing.T) {
+	t.Parallel()
+	const name = "e2e-flood-adopted"
+	id := detach(t, "--name", name, "busybox", "sh", "-c", counting)
+	removed(t, name)
+	for range 3 {
+		eventually(t, 20*time.Second, "progress", func() bool { return progress(name) > 0 })
+		_ = syscall.Kill(supervisor(t, id), syscall.SIGKILL)
+		before := progress(name)
+		eventually(t, 20*time.Second, "progress after an adoption", func() bool { return progress(name) > before+5000 })
+		alone(t, id)
+	}
+	r := run("logs", name)
+	if r.code != 0 {
+		t.Fatal(clip(r.stderr))
+	}
+	last, odd := 0, 0
+	for _, l := range lines(r.stdout) {
+		if n, err := strconv.Atoi(l); err == nil && n > last {
+			last = n
+		} else {
+			odd++
+		}
+	}
+	// At each death a part of a line may be lost.
+	if odd > 6 || last < 15000 {
+		t.Errorf("%d lines that make no sense, the last number is %d", odd, last)
+	}
+}
+
+// TestDetachedHolds: a container in the background has nothing of its
+// caller's, whose end or impatience it does not notice.
+func TestDetachedHolds(t *testing.T) {
+	t.Parallel()
+	dir := tempDir(t)
+	for what, script := range map[string]string{
+		"substitution": `x=$("$SR" run -d --name "$N" busybox sleep 1000); [ ${#x} = 64 ]`,
+		"head":         `"$SR" run -d --name "$N" busybox sleep 1000 2>&1 | head -c 5; true`,
+		"closed":       `"$SR" run -d --name "$N" busybox sleep 1000 >&- 2>&- <&-; true`,
+		"lock":         `exec 9>"$D/lock"; flock 9; "$SR" run -d --name "$N" busybox sleep 1000; exec 9>&-; flock -n "$D/lock" true`,
+		"session":      `setsid -w sh -c '"$SR" run -d --name "$N" busybox sleep 1000; kill -HUP 0'; true`,
+		"directory":    `mkdir "$D/away"; cd "$D/away"; "$SR" run -d --name "$N" busybox sleep 1000`,
+		"killed":       `"$SR" run -d --name "$N" busybox sleep 1000 & sleep 0.05; kill -9 $!; true`,
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			name := "e2e-holds-" + what
+			r := call(request{bin: "/bin/sh", args: []string{"-c", script}, env: []string{"SR=" + here.bin, "N=" + name, "D=" + dir}, dir: dir})
+			if r.code != 0 || r.took > patient(10*time.Second) {
+				t.Fatalf("after %s: %s", r.took, r)
+			}
+			eventually(t, 10*time.Second, "the container runs", func() bool { return field(name, "{{.State.Status}}") == "running" })
+			removed(t, name)
+			pid := supervisor(t, field(name, "{{.Id}}"))
+			if wd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); wd != "/" {
+				t.Errorf("its supervisor is in %s", wd)
+			}
+			for fd := range 3 {
+				if to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fd)); to != "/dev/null" {
+					t.Errorf("its descriptor %d is %s", fd, to)
+				}
+			}
+			fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+			for _, f := range fds {
+				if to, _ := os.Readlink(f); strings.HasPrefix(to, "pipe:") || strings.HasPrefix(to, dir) {
+					t.Errorf("its descriptor %s is %s", filepath.Base(f), to)
+				}
+			}
+		})
+	}
+}
+
+// TestDetachInterrupted: Ctrl-C at any moment of run -d ends it soon, with a
+// container that runs or with none.
+func TestDetachInterrupted(t *testing.T) {
+	before := whole(t)
+	for i := range 15 * slowness {
+		name := "e2e-detach-interrupted-" + strconv.Itoa(i)
+		cmd := exec.Command(here.bin, append([]string{"run", "-d", "--name", name}, lasting...)...)
+		var out, errs strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rand.Int64N(int64(200 * time.Millisecond))))
+		_ = cmd.Process.Signal(os.Interrupt)
+		hung := time.AfterFunc(patient(15*time.Second), func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait()
+		hung.Stop()
+		ws, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
+		switch {
+		case ws.ExitStatus() == 0:
+			if s := field(name, "{{.State.Status}}"); s != "running" {
+				t.Errorf("round %d: the id was printed, and the container is %q", i, s)
+			}
+		case ws.ExitStatus() == 130, ws.Signaled() && ws.Signal() == syscall.SIGINT:
+		default:
+			t.Errorf("round %d: %s: %s", i, cmd.ProcessState, clip(errs.String()))
+		}
+		if r := run("rm", "-fv", name); r.code != 0 && !strings.Contains(r.stderr, "No such container") {
+			t.Error(r)
+		}
+	}
+	settleAll(t, before)
+}
+
+// TestManyDetached: fifty at once, all of them listed, all of them removed.
+func TestManyDetached(t *testing.T) {
+	const n = 50
+	before := whole(t)
+	ids := make([]string, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			r := call(request{args: []string{"run", "-d", "--network", "none", "busybox", "sleep", "1000"}, timeout: 120 * time.Second})
+			if r.code != 0 {
+				t.Error(r)
+			}
+			ids[i] = strings.TrimSpace(r.stdout)
+		})
+	}
+	wg.Wait()
+	r := run("ps", "-q", "--no-trunc", "--filter", "status=running")
+	for _, id := range ids {
+		if !strings.Contains(r.stdout, id) {
+			t.Errorf("ps does not list %s", id)
+		}
+	}
+	for _, id := range ids[:5] {
+		settled(t, supervisor(t, id))
+	}
+	if r := call(request{args: append([]string{"rm", "-f"}, ids...), timeout: 120 * time.Second}); r.code != 0 {
+		t.Error(r)
+	}
+	settleAll(t, before)
+}
