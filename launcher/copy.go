@@ -52,7 +52,12 @@ func (l *Launcher) FilesOf(ctx context.Context, rec store.Record) (*Files, error
 		return nil, fail.New(fail.Conflict, "container %s is being started or ended, or used by another command", rec.ID[:12]).
 			Hint("try again in a moment")
 	}
-	f, err := l.filesAtRest(l.context(ctx), rec)
+	now, err := l.Store.Load(rec.ID)
+	if err != nil || now.Phase != store.PhaseExited { // its supervisor died: a sweep decides what becomes of it
+		e.Release()
+		return nil, fail.New(fail.Conflict, "container %s is neither running nor stopped", rec.ID[:12]).Hint("try again in a moment")
+	}
+	f, err := l.filesAtRest(l.context(ctx), now)
 	if err != nil {
 		_ = e.End()
 		return nil, err

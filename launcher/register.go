@@ -107,11 +107,16 @@ func (r *run) freeName(id string) bool {
 		return false
 	}
 	rec, err := r.Store.Load(id)
-	if err == nil && rec.Keep && rec.Phase != store.PhaseCreating {
+	again := r.Unit != nil && rec.Unit == r.Unit.Name // what a unit's last run left is the unit's
+	if err == nil && rec.Keep && rec.Phase != store.PhaseCreating && !again {
 		return false
 	}
 	e := r.Store.Capture(id)
-	return e != nil && r.bury(context.Background(), e, rec) == nil
+	if e == nil {
+		return false
+	}
+	rec.Keep = rec.Keep && !again
+	return r.bury(context.Background(), e, rec) == nil
 }
 
 // completeVolumes completes the mounts: the image's volumes become anonymous

@@ -104,10 +104,7 @@ func (r *run) createTask(ctx context.Context) (err error) {
 		return err
 	}
 	err = r.change(func(rec *store.Record) {
-		// What has no phase of its own goes without a trace after a crash.
-		if rec.Keep || rec.Detached {
-			rec.Phase = store.PhaseRunning
-		}
+		rec.Phase = store.PhaseRunning
 		rec.PID, rec.Started, rec.Error = int(r.pid), time.Now().UTC(), ""
 		rec.OOMKilled, rec.Command = false, store.CommandLine(r.spec.Process.Args)
 	})

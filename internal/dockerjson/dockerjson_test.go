@@ -37,6 +37,8 @@ func TestStatus(t *testing.T) {
 		{store.Record{Phase: store.PhaseRestarting, ExitCode: 1, Finished: ago(3 * time.Second)}, false, "", Exited, "Exited (1) 3 seconds ago"},
 		{store.Record{Phase: store.PhaseExited, ExitCode: 137, Finished: ago(2 * time.Hour), Paused: true}, false, "", Exited, "Exited (137) 2 hours ago"},
 		{store.Record{Phase: store.PhaseCreating}, true, "", Created, "Created"},
+		{store.Record{Phase: store.PhaseCreating, PID: 7, Started: ago(time.Second)}, true, "", Running, "Up 1 second"},
+		{store.Record{Phase: store.PhaseCreating, PID: 7}, false, "", Created, "Created"},
 	} {
 		state := StateOf(c.r, c.supervised)
 		if status := Status(c.r, state, c.health, now); state != c.state || status != c.status {

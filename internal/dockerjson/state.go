@@ -25,7 +25,8 @@ const (
 // was neither adopted nor cleaned up.
 func StateOf(r store.Record, supervised bool) string {
 	switch {
-	case r.Phase == store.PhaseCreating:
+	// What goes with its supervisor has no phase of its own while it runs.
+	case r.Phase == store.PhaseCreating && (!supervised || r.PID == 0):
 		return Created
 	case r.Phase == store.PhaseExited:
 		return Exited
@@ -101,7 +102,7 @@ func stateOf(s Source) *State {
 	st.Running = IsRunning(st.Status)
 	st.Paused, st.Restarting, st.Dead = st.Status == Paused, st.Status == Restarting, st.Status == Dead
 	if st.Status == Running || st.Status == Paused {
-		st.Pid = r.PID
+		st.Pid, st.ExitCode = r.PID, 0 // not that of the run before
 	}
 	if !r.Checked {
 		return st

@@ -53,7 +53,7 @@ type Monitor struct {
 	// check's timeout, has ended, and leave no process behind then. More than
 	// MaxOutput bytes of output are not needed, one more shows that there was
 	// more; they are not kept after Probe's next call. An error means that
-	// the check could not be run.
+	// the check could not be run, or did not end before ctx did.
 	Probe func(ctx context.Context) (exitCode int, output []byte, err error)
 
 	// Paused, if set, says whether the container is frozen; it is not checked
@@ -124,7 +124,7 @@ func (m *Monitor) once(ctx context.Context, timeout time.Duration) store.HealthR
 	code, output, err := m.Probe(limited)
 	r.End, r.ExitCode = time.Now(), code
 	switch {
-	case errors.Is(limited.Err(), context.DeadlineExceeded):
+	case err != nil && errors.Is(limited.Err(), context.DeadlineExceeded):
 		r.ExitCode = -1
 		r.Output = fmt.Sprintf("Health check exceeded timeout (%v)", timeout)
 		if len(output) > 0 {

@@ -61,7 +61,7 @@ func TestRun(t *testing.T) {
 	}
 	never := func(ctx context.Context, _ time.Duration) (int, error) {
 		<-ctx.Done()
-		return 137, nil
+		return 137, ctx.Err()
 	}
 	for _, tc := range []struct {
 		name   string
@@ -156,7 +156,7 @@ func TestResults(t *testing.T) {
 					return 0, nil, ctx.Err()
 				case 2:
 					<-ctx.Done()
-					return 137, []byte("half \xff done"), nil
+					return 137, []byte("half \xff done"), ctx.Err()
 				case 3:
 					return 3, nil, errors.New("engine:\x80 " + strings.Repeat("x", MaxOutput))
 				case 4:

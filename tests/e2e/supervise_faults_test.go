@@ -76,9 +76,9 @@ func supervisor(t *testing.T, id string) int {
 	return p[0]
 }
 
-// alone fails the test if two processes go on having one container. For a
+// single fails the test if two processes go on having one container. For a
 // moment it is so while one hands it over.
-func alone(t *testing.T, id string) {
+func single(t *testing.T, id string) {
 	t.Helper()
 	eventually(t, 10*time.Second, "one supervisor of "+id, func() bool { return len(holders(id)) <= 1 })
 }
@@ -133,7 +133,7 @@ func sound(t *testing.T, name, id string) {
 			s := field(name, "{{.State.Status}}")
 			return s == "" || s == "exited" || s == "running" && run("exec", name, "true").code == 0
 		})
-		alone(t, id)
+		single(t, id)
 	case "exited", "":
 	default:
 		t.Errorf("status %q", status)
@@ -361,7 +361,7 @@ func TestTogether(t *testing.T) {
 					status("exited")
 					must("start", name)
 					status("running")
-					alone(t, id)
+					single(t, id)
 					// Of stop and restart at once, one is the last.
 					var wg sync.WaitGroup
 					for i := range 8 {
@@ -372,7 +372,7 @@ func TestTogether(t *testing.T) {
 						})
 					}
 					wg.Wait()
-					alone(t, id)
+					single(t, id)
 					// No more restarts come than were asked for.
 					if s := field(name, "{{.State.Status}}"); s != "running" && s != "exited" {
 						t.Errorf("after stop and restart: %q", s)
