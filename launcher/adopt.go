@@ -126,7 +126,7 @@ func (r *run) resume(ctx context.Context) (bool, error) {
 	if r.io, err = reopenStdio(r.entry.IO, r.rec.TTY); err != nil {
 		return false, err
 	}
-	r.io.also = r.sink
+	r.io.also, r.resumed = r.sink, true
 	// Without its ports held the container runs on: the kernel forwards them.
 	r.net, _ = r.Networks.Adopt(ctx, r.entry.Dir, int(r.pid), r.Notice)
 	return true, r.io.start(Streams{OpenIn: r.rec.Stdin}, nil, nil)

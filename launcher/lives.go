@@ -58,10 +58,6 @@ func (r *run) after(ctx context.Context, e ending, signals <-chan os.Signal) (in
 // mayRestart: what nobody can make a request of again cannot be started again.
 func (r *run) mayRestart() bool { return r.Renew != nil }
 
-// managed says whether this process is a service: signals are for it, not
-// for the program.
-func (r *run) managed() bool { return r.rec.Detached || r.Unit != nil }
-
 // between cleans up what the life that ended had, and notes that another
 // follows.
 func (r *run) between(ctx context.Context, restarts int) error {
@@ -130,7 +126,10 @@ func (r *run) again(ctx context.Context) (err error) {
 		return err
 	}
 	r.release()
-	rq.Streams, rq.DetachKeys, rq.Unit, rq.Started = r.Streams, r.DetachKeys, r.Unit, r.Started
+	rq.Streams, rq.DetachKeys, rq.Unit = r.Streams, r.DetachKeys, r.Unit
+	if r.state.look().lives == 0 {
+		rq.Started = r.Started
+	}
 	if r.Notice != nil {
 		rq.Notice = r.Notice
 	}

@@ -108,6 +108,7 @@ type life struct {
 	net        *network.Endpoint
 	joined     *joined // with --network container:REF
 	extras     extras
+	resumed    bool // an earlier supervisor started it
 }
 
 func newLife() life { return life{abandoned: new(atomic.Bool)} }

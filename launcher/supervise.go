@@ -117,12 +117,12 @@ func (r *run) deliver(ctx context.Context, first initProcess, s os.Signal) (done
 		if r.tty != nil {
 			r.tty.resize(ctx)
 		}
-	case r.managed():
+	case r.rec.Detached && !fatal(s), r.rec.Detached && n == unix.SIGHUP:
+		// What is for the program is sent with kill.
+	case r.rec.Detached, r.Unit != nil && n == unix.SIGTERM:
 		// Who manages services stops them with SIGTERM, whatever their own signal is.
-		if fatal(s) {
-			r.state.quit()
-			go r.terminate(ctx, first, unix.Signal(r.rec.StopSignal), r.rec.StopAfter)
-		}
+		r.state.quit()
+		go r.terminate(ctx, first, unix.Signal(r.rec.StopSignal), r.rec.StopAfter)
 	case r.Workload.SigProxy:
 		if err := r.kill(ctx, r.rec.ID, n); err != nil && !isNotFound(err) {
 			_ = first.signal(n) // containerd is away
@@ -159,7 +159,9 @@ func (r *run) aside(ctx context.Context, ready chan<- struct{}) error {
 		awaitInit(r.pid)
 	}
 	close(ready)
-	r.event("start")
+	if !r.resumed {
+		r.event("start")
+	}
 	if err := fault("running"); err != nil {
 		return err
 	}

@@ -110,7 +110,7 @@ func TestRun(t *testing.T) {
 		{
 			"not while paused",
 			spec.Healthcheck{Interval: second},
-			6 * second, codes(1, 0), func(at time.Duration) bool { return at > 1500*time.Millisecond && at < 4500*time.Millisecond },
+			5500 * time.Millisecond, codes(1, 0), func(at time.Duration) bool { return at > 1500*time.Millisecond && at < 4500*time.Millisecond },
 			[]string{"0s starting/0", "1s starting/1", "5s healthy/0!"},
 		},
 		{

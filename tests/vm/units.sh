@@ -113,12 +113,11 @@ units_kill() {
 			within 60 is ActiveState failed
 			if [[ $keep = --rm=false ]]; then # it is there to be looked at
 				check 'what is kept of it' 0 'Exited' $safe ps -a --filter name=killed
-				check 'remove it' 0 killed $safe rm killed
 			fi
 			check 'start again' 0 '' timeout 120 systemctl restart killed
 			equal 'and active' ActiveState active
 			systemctl stop killed
-			[[ $keep = --rm ]] || $safe rm -f killed >/dev/null
+			[[ $keep = --rm ]] || check 'remove it' 0 killed $safe rm killed
 			finish
 		done
 	done
