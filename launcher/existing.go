@@ -19,8 +19,14 @@ const answerTime = 30 * time.Second
 // kin). A container whose supervisor died gets another one first. If none runs
 // and none is due, the error is fail.NotFound of NotRunning.
 func (l *Launcher) Ask(ctx context.Context, rec store.Record, rq control.Request) (control.Reply, error) {
+	bounded, cancel := bound(ctx, rec, rq)
+	defer cancel()
 	for end := time.Now().Add(answerTime); ; time.Sleep(10 * time.Millisecond) {
-		reply, err := control.Call(ctx, l.Store.Control(rec.ID), rq)
+		reply, err := control.Call(bounded, l.Store.Control(rec.ID), rq)
+		if bounded.Err() != nil && ctx.Err() == nil {
+			return reply, fail.New(fail.Internal, "the supervisor of container %s does not answer", rec.ID[:12]).
+				Hint("if it was stopped or hangs, kill it (SIGKILL): the next command starts another one")
+		}
 		if !control.NotThere(err) {
 			return reply, err
 		}
@@ -31,6 +37,28 @@ func (l *Launcher) Ask(ctx context.Context, rec store.Record, rq control.Request
 			return reply, fail.Wrap(fail.Internal, err, "the supervisor of container %s does not answer", rec.ID[:12])
 		}
 	}
+}
+
+// bound is how long a supervisor may take for a request. What waits for the
+// container waits without end.
+func bound(ctx context.Context, rec store.Record, rq control.Request) (context.Context, context.CancelFunc) {
+	limit := answerTime
+	switch rq.Op {
+	case OpWait, OpAttach:
+		return context.WithCancel(ctx)
+	case OpStop, OpRestart:
+		after := rec.StopAfter
+		if rq.Timeout != nil {
+			after = *rq.Timeout
+		}
+		if after < 0 {
+			return context.WithCancel(ctx)
+		}
+		limit += time.Duration(after)*time.Second + stopTimeout
+	case OpRemove:
+		limit += stopTimeout
+	}
+	return context.WithTimeout(ctx, limit)
 }
 
 // Await waits until a container has a supervisor that answers, and what that

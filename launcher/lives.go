@@ -69,6 +69,7 @@ func (r *run) between(ctx context.Context, restarts int) error {
 		return err
 	}
 	r.state.set(func() {}) // who waits for the end may look
+	r.state.clients.End(r.record().ExitCode)
 	return r.endLife(ctx)
 }
 
@@ -200,6 +201,7 @@ func (r *run) conclude(ctx context.Context, e ending) (int, error) {
 	if left != nil {
 		r.notice(fmt.Sprintf("%v: left to the next command", left))
 	}
+	r.state.clients.End(e.code) // the record tells of it, as when somebody waits
 	if r.log != nil {
 		_ = r.log.Close()
 	}

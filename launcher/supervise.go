@@ -220,7 +220,6 @@ func (r *run) settle(ctx context.Context, code int, over func(int), signals <-ch
 		r.event("oom")
 	}
 	r.event("die", "exitCode", strconv.Itoa(code))
-	r.state.clients.End(code)
 	over(code)
 	return lost
 }

@@ -91,7 +91,7 @@ func (s Store) create(o Options) (Definition, error) {
 	case err == nil && o.Name == DefaultName:
 		return d, nil
 	case err == nil:
-		return Definition{}, fail.New(fail.Conflict, "there is a network %q already", o.Name)
+		return Definition{}, fail.New(fail.Conflict, "network with name %s already exists", o.Name)
 	case fail.KindOf(err) != fail.NotFound:
 		return Definition{}, err
 	}

@@ -55,12 +55,12 @@ func TestStore(t *testing.T) {
 	kind(t, s.Remove("net"), fail.Conflict, "in use by "+short(testID(7)))
 	must(t, s.Release(l, testID(7)))
 	must(t, s.Remove("net"))
-	kind(t, s.Remove("net"), fail.NotFound, "no network")
+	kind(t, s.Remove("net"), fail.NotFound, "not found")
 	if _, err := os.Stat(filepath.Join(s.Root, "networks/net")); err == nil {
 		t.Error("its directory is left")
 	}
 	_, err = s.Claim(d, testID(7), Want{})
-	kind(t, err, fail.NotFound, "no network")
+	kind(t, err, fail.NotFound, "not found")
 }
 
 func TestNames(t *testing.T) {
@@ -71,7 +71,7 @@ func TestNames(t *testing.T) {
 		kind(t, err, fail.Usage, "cannot be named")
 		if n != "bridge" {
 			_, err = s.Load(n)
-			kind(t, err, fail.NotFound, "no network")
+			kind(t, err, fail.NotFound, "not found")
 		}
 	}
 	for _, n := range []string{"a", "A.b_c-d", "0", strings.Repeat("a", 128)} {

@@ -240,10 +240,11 @@ func networkPrune() *cobra.Command {
 		if err := needRoot(); err != nil {
 			return err
 		}
-		if !force {
-			return fail.New(fail.Usage, "this removes all networks that no container uses").Hint("say so with --force")
+		if !force && !confirmed("WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue?") {
+			return nil
 		}
 		s := networks()
+		var removed []string
 		all, errs := s.List()
 		for _, d := range all {
 			if d.Name == network.DefaultName {
@@ -255,10 +256,11 @@ func networkPrune() *cobra.Command {
 			}
 			err := s.Remove(d.Name)
 			if err == nil {
-				fmt.Println(d.Name)
+				removed = append(removed, d.Name)
 			}
 			errs = errors.Join(errs, err)
 		}
+		printDeleted("Networks", removed)
 		return errs
 	}}
 	c.Flags().BoolVarP(&force, "force", "f", false, "do it")

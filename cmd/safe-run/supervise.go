@@ -36,6 +36,7 @@ type job struct {
 	Address   string   `json:"address,omitempty"`
 	Namespace string   `json:"namespace,omitempty"`
 	Hold      bool     `json:"hold,omitempty"` // of jobStart: until somebody is attached
+	As        string   `json:"as,omitempty"`   // the name the command was called by
 }
 
 // The kinds of jobs.
@@ -96,7 +97,7 @@ func (r *reporter) started() {
 func background(j job, env []string, errs *os.File, extra ...*os.File) (*exec.Cmd, io.ReadCloser, error) {
 	// The program that runs, even if it has been replaced on disk.
 	c := exec.Command("/proc/self/exe", "__supervise")
-	c.Args[0] = program()
+	c.Args[0] = "safe-run"
 	c.Env, c.Stderr, c.ExtraFiles = systemd.Clean(env), errs, extra
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	// Nothing a script has open (9>lock; flock 9) is held for as long as the
@@ -115,6 +116,7 @@ func background(j job, env []string, errs *os.File, extra ...*os.File) (*exec.Cm
 	if err := c.Start(); err != nil {
 		return nil, nil, fail.Wrap(fail.HostCannot, err, "background supervisor")
 	}
+	j.As = program()
 	err = json.NewEncoder(in).Encode(j)
 	return c, out, fail.Wrap(fail.HostCannot, errors.Join(err, in.Close()), "background supervisor")
 }
@@ -179,6 +181,9 @@ func superviseVerb() *cobra.Command {
 		var j job
 		if err := json.NewDecoder(io.LimitReader(os.Stdin, 16<<20)).Decode(&j); err != nil {
 			return fail.Wrap(fail.Usage, err, "this command is for safe-run itself")
+		}
+		if j.As == "docker" {
+			os.Args[0] = j.As // for its messages
 		}
 		// A unit or a session that ends takes what is in its cgroup with it.
 		_ = systemd.MoveOut(os.Getpid())

@@ -20,7 +20,7 @@ import (
 type want int
 
 const (
-	refused  want = iota // not loaded, or not started: 125, 126, 127; its program never runs
+	refused  want = iota // not loaded: 1; or not started: 125, 126, 127; its program never runs
 	harmless             // loaded and run, and what it tried has no effect (check)
 	either               // refused or harmless
 )
@@ -346,7 +346,7 @@ func TestHostileImages(t *testing.T) {
 			if strings.Contains(r.stderr, "panic") || r.code == 2 {
 				t.Errorf("a crash: %s", r)
 			}
-			isRefusal := r.code == 125 || r.code == 126 || r.code == 127
+			isRefusal := !loaded && r.code == 1 || r.code == 125 || r.code == 126 || r.code == 127
 			switch {
 			case h.want == refused && (!isRefusal || strings.Contains(r.stdout, "RAN")):
 				t.Errorf("wanted a refusal, got %s", r)
