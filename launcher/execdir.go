@@ -117,6 +117,14 @@ func (l *Launcher) endExec(ctx context.Context, rec store.Record, exec string, d
 	ctx, cancel := l.detached(ctx)
 	defer cancel()
 	x := &execution{Launcher: l, rec: rec, id: exec, dir: d, init: initProcess{-1}, first: initProcess{-1}}
+	// A shim that was starting it answers nothing until somebody reads, and one
+	// that ends it waits until all is read.
+	for _, name := range []string{"stdout", "stderr"} {
+		if f, err := os.OpenFile(filepath.Join(d.path, name), os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
+			defer f.Close()
+			go func() { _, _ = io.Copy(io.Discard, f) }()
+		}
+	}
 	t, err := l.tasks.Get(ctx, &tasksapi.GetRequest{ContainerID: rec.ID, ExecID: exec})
 	if err != nil && !isNotFound(err) {
 		d.lock.Close() // the next command tries again
@@ -126,12 +134,6 @@ func (l *Launcher) endExec(ctx context.Context, rec store.Record, exec string, d
 		x.pid = t.GetProcess().GetPid()
 		x.first = holdInit(x.pid)
 		x.signal(unix.SIGKILL)
-		for _, name := range []string{"stdout", "stderr"} { // the shim waits until all is read
-			if f, err := os.OpenFile(filepath.Join(d.path, name), os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
-				defer f.Close()
-				go func() { _, _ = io.Copy(io.Discard, f) }()
-			}
-		}
 		wctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		_, _ = l.tasks.Wait(wctx, &tasksapi.WaitRequest{ContainerID: rec.ID, ExecID: exec})

@@ -123,6 +123,10 @@ func (r *run) deliver(ctx context.Context, first initProcess, s os.Signal) (done
 		// Who manages services stops them with SIGTERM, whatever their own signal is.
 		r.state.quit()
 		go r.terminate(ctx, first, unix.Signal(r.rec.StopSignal), r.rec.StopAfter)
+	case r.Unit != nil && n == unix.SIGABRT && r.Unit.WatchdogInterval > 0:
+		// The watchdog was not fed: a program that hangs heeds no signal.
+		r.state.quit()
+		go r.terminate(ctx, first, unix.SIGKILL, 0)
 	case r.Workload.SigProxy:
 		if err := r.kill(ctx, r.rec.ID, n); err != nil && !isNotFound(err) {
 			_ = first.signal(n) // containerd is away

@@ -152,4 +152,3 @@ func oomKilled(cgroup string) bool {
 	}
 	return false
 }
-

@@ -19,7 +19,7 @@ func TestStore(t *testing.T) {
 	hostNS(t)
 	s := newStore(t)
 	_, err := s.Load("net")
-	kind(t, err, fail.NotFound, `no network "net"`)
+	kind(t, err, fail.NotFound, "network net not found")
 
 	d := newNetwork(t, s, Options{Name: "net", IPv6: true, ICC: true, Labels: map[string]string{"a": "b"}})
 	got, err := s.Load("net")

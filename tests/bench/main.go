@@ -26,6 +26,9 @@ type plan struct {
 	atOnce  int // simultaneous launches
 	loads   int // of each kind of requests, a second each
 	ports   int // published in the background
+
+	logBytes int64         // of output to a log
+	checked  time.Duration // of health checks
 }
 
 // place is where the programs and the state are.
@@ -47,6 +50,8 @@ func main() {
 	flag.IntVar(&p.atOnce, "at-once", 32, "launches at once")
 	flag.IntVar(&p.loads, "loads", 9, "runs of each load on a published port")
 	flag.IntVar(&p.ports, "ports", 500, "ports published in the background")
+	flag.Int64Var(&p.logBytes, "logbytes", 1<<30, "bytes a container writes to its log")
+	flag.DurationVar(&p.checked, "checked", 30*time.Second, "how long a container's health is checked each second")
 	only := flag.String("only", "", "parts to measure, by name, joined by commas (default all)")
 	flag.Parse()
 	if err := bench(p, *only); err != nil {
@@ -73,6 +78,11 @@ func parts() []part {
 		{"addresses", addresses},
 		{"requests", requests},
 		{"ports", manyPorts},
+		{"detached", detached},
+		{"supervisor", supervisor},
+		{"many", many},
+		{"logs", logs},
+		{"exec", verbs},
 	}
 }
 
@@ -106,6 +116,8 @@ func bench(p plan, only string) (err error) {
 		return err
 	}
 	defer func() {
+		// A supervisor would start its engine again.
+		_ = speakers(here)[0].clear()
 		_ = exec.Command(here.safeRun, "engine", "stop", "--force").Run()
 		here.docker.stop()
 		here.site.close()

@@ -26,14 +26,19 @@ type contender struct {
 	in   *netns.NsHandle // nil: the network namespace of this process
 }
 
-func (c contender) run() (cost, error) {
+func (c contender) command() *exec.Cmd {
 	args := c.args()
 	cmd := exec.Command(args[0], args[1:]...)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
 	if c.env != nil {
 		cmd.Env = append(cmd.Environ(), c.env...)
 	}
+	return cmd
+}
+
+func (c contender) run() (cost, error) {
+	cmd := c.command()
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
 	start := time.Now()
 	if err := startIn(c.in, cmd); err != nil {
 		return cost{}, fmt.Errorf("%s: %w", c.name, err)
@@ -41,7 +46,7 @@ func (c contender) run() (cost, error) {
 	_ = cmd.Wait()
 	wall := time.Since(start)
 	if cmd.ProcessState.ExitCode() != c.code {
-		return cost{}, fmt.Errorf("%s: %s: %v, wanted exit %d\n%s", c.name, strings.Join(args, " "), cmd.ProcessState, c.code, errs.String())
+		return cost{}, fmt.Errorf("%s: %s: %v, wanted exit %d\n%s", c.name, strings.Join(cmd.Args, " "), cmd.ProcessState, c.code, errs.String())
 	}
 	return cost{wall, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
 }

@@ -132,7 +132,7 @@ func together(n int, c contender) (time.Duration, []string, error) {
 	start := time.Now()
 	for i := range n {
 		ended.Go(func() {
-			cmd := exec.Command(c.args()[0], c.args()[1:]...)
+			cmd := c.command()
 			var notes bytes.Buffer
 			cmd.Stderr = &notes
 			out, err := cmd.StdoutPipe()

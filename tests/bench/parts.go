@@ -99,8 +99,7 @@ func memory(p plan, here place) error {
 				fields[k] = append(fields[k], v)
 			}
 		}
-		mib := func(k string) string { return fmt.Sprintf("%.1f MiB", float64(median(fields[k]))/1024) }
-		rows = append(rows, []string{c.name, mib("Rss"), mib("Private_Dirty")})
+		rows = append(rows, []string{c.name, mib(median(fields["Rss"])), mib(median(fields["Private_Dirty"]))})
 	}
 	table("Memory of the launcher while the container sleeps", []string{"launcher", "resident", "private dirty"}, rows)
 	return nil
@@ -124,18 +123,7 @@ func sleeping(c contender) (map[string]int64, error) {
 		return nil, fmt.Errorf("%s: %q: %w", c.name, line, err)
 	}
 	time.Sleep(time.Second)
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", cmd.Process.Pid))
-	if err != nil {
-		return nil, err
-	}
-	m := map[string]int64{}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) == 3 && f[2] == "kB" {
-			m[strings.TrimSuffix(f[0], ":")], _ = strconv.ParseInt(f[1], 10, 64)
-		}
-	}
-	return m, nil
+	return smaps(cmd.Process.Pid)
 }
 
 // stopContainer ends a sleeping container: its shell is pid 1 and sleep has

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -59,24 +60,32 @@ func sightOf(t *testing.T, about, text string) sight {
 	return s
 }
 
-// no more says where a process got further than the first one.
-func (s sight) noMore(t *testing.T, about string, than sight, but ...string) {
-	t.Helper()
+// more says where a process got further than another.
+func (s sight) more(than sight) (how []string) {
 	if s.facts != than.facts {
-		t.Errorf("%s has\n%s\nand the first process\n%s", about, s.facts, than.facts)
+		how = append(how, fmt.Sprintf("it has\n%s\nand not\n%s", s.facts, than.facts))
 	}
 	for id, v := range s.verdicts {
 		was := than.verdicts[id]
 		if strings.HasPrefix(v, "OPEN") && !strings.HasPrefix(was, "OPEN") || strings.HasPrefix(was, "blocked") && !strings.HasPrefix(v, "blocked") {
-			ok := false
-			for _, b := range but {
-				ok = ok || b == id
-			}
-			if !ok {
-				t.Errorf("%s: %s is %q, for the first process %q", about, id, v, was)
-			}
+			how = append(how, fmt.Sprintf("%s is %q, for the first process %q", id, v, was))
 		}
 	}
+	return how
+}
+
+// noMore fails the test if what get looks at gets further than the first
+// process did. Two probes at once may get into each other's way: it is looked
+// at again then.
+func noMore(t *testing.T, about string, than sight, get func() sight) {
+	t.Helper()
+	var how []string
+	for range 3 {
+		if how = get().more(than); len(how) == 0 {
+			return
+		}
+	}
+	t.Errorf("%s: %s", about, strings.Join(how, "\n"))
 }
 
 // toolbox is an image with a shell and the probe.
@@ -135,24 +144,28 @@ func ways(t *testing.T, image, name string, flags []string) {
 	compare := func(when string) {
 		t.Helper()
 		for _, how := range [][]string{{"exec"}, {"exec", "-t"}} {
-			r := run(append(how, name, "/probe", "--json")...)
 			about := when + ": " + strings.Join(how, " ")
-			if r.code == -1 || r.took > patient(10*time.Second) {
-				t.Errorf("%s after %s: exit %d, %s", about, r.took, r.code, clip(r.stderr))
+			noMore(t, about, begin, func() sight {
+				r := run(append(how, name, "/probe", "--json")...)
+				if r.code == -1 || r.took > patient(10*time.Second) {
+					t.Errorf("%s after %s: exit %d, %s", about, r.took, r.code, clip(r.stderr))
+				}
+				return sightOf(t, about, r.stdout)
+			})
+		}
+		noMore(t, when+": health check", begin, func() sight {
+			if r := run("exec", name, "rm", "-f", "/tmp/check"); r.code != 0 {
+				t.Error(r)
 			}
-			sightOf(t, about, r.stdout).noMore(t, about, begin)
-		}
-		if r := run("exec", name, "rm", "-f", "/tmp/check"); r.code != 0 {
-			t.Error(r)
-		}
-		read("/tmp/check").noMore(t, when+": health check", begin)
+			return read("/tmp/check")
+		})
 		users(t, name)
 	}
 	compare("at first")
 	if r := run("restart", name); r.code != 0 {
 		t.Fatal(r)
 	}
-	read("/tmp/first").noMore(t, "after a restart", begin)
+	noMore(t, "after a restart", begin, func() sight { return read("/tmp/first") })
 	compare("after a restart")
 	_ = syscall.Kill(supervisor(t, id), syscall.SIGKILL)
 	if r := run("images", "-q"); r.code != 0 {

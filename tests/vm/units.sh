@@ -175,7 +175,7 @@ units_watchdog() {
 	eventually 'unhealthy: systemd restarts it' is NRestarts '[1-9]*'
 	rm /srv/u/sick
 	eventually 'healthy again' state active
-	check 'it was the watchdog' 0 'watchdog' journalctl -q -o cat UNIT=dog.service --grep -i watchdog
+	check 'it was the watchdog' 0 'Watchdog timeout' journalctl -q -o cat -u dog --grep 'Watchdog timeout'
 	finish
 	touch /srv/u/sick
 	begin quick "${service}\nRestart=no" --rm --health-on-failure kill -v /srv/u:/u --health-cmd 'test ! -e /u/sick' --health-interval 1s --health-retries 1 busybox sleep 500
