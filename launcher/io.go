@@ -109,8 +109,9 @@ func reopenStdio(dir string, tty bool) (*stdio, error) {
 			return nil, fail.Wrap(fail.HostCannot, err, "standard error")
 		}
 	}
-	if in := filepath.Join(dir, "stdin"); exists(in) {
-		p.in = in
+	// Nobody reads there any more if it was closed.
+	if w, err := os.OpenFile(filepath.Join(dir, "stdin"), os.O_WRONLY|unix.O_NONBLOCK, 0); err == nil {
+		p.win = w
 	}
 	return p, nil
 }

@@ -22,7 +22,7 @@ func (l *Launcher) event(rec store.Record, action string, more ...string) {
 	if about == nil {
 		about = map[string]string{}
 	}
-	about["name"], about["image"] = name, rec.Image
+	about["name"], about["image"] = name, rec.Typed
 	for i := 0; i+1 < len(more); i += 2 {
 		about[more[i]] = more[i+1]
 	}

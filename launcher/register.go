@@ -82,7 +82,7 @@ func (r *run) noteSupervision() {
 	if w.StopTimeout != nil {
 		r.rec.StopAfter = *w.StopTimeout
 	}
-	r.rec.Detached, r.rec.Restart = w.Detach, w.Restart
+	r.rec.Detached, r.rec.Restart, r.rec.Typed = w.Detach, w.Restart, w.Image
 	r.rec.TTY, r.rec.Stdin, r.rec.LogDriver = w.TTY, w.Interactive, r.Log.Driver
 	_, r.rec.Checked = spec.HealthOf(w, r.Image)
 	if r.Unit != nil {

@@ -265,6 +265,9 @@ func (r *run) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if r.rec.Phase == store.PhaseCreating {
+		r.event("create")
+	}
 	if r.Created != nil {
 		if err := r.Created(r.rec.ID); err != nil {
 			return err

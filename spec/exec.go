@@ -31,6 +31,10 @@ func ExecProcess(base *specs.Process, rq Exec) (*specs.Process, error) {
 	}
 	p := cloneProcess(base)
 	p.Args = slices.Clone(rq.Args)
+	if fencedProcess(base) && len(rq.Args) > 0 && rq.Args[0] != "" {
+		// The first process could hand it the host's sockets.
+		p.Args = append([]string{ActivatePath, activateFurther}, rq.Args...)
+	}
 	p.Terminal, p.ConsoleSize = rq.TTY, nil
 	if rq.TTY {
 		p.ConsoleSize = rq.ConsoleSize
@@ -125,7 +129,7 @@ func VerifyExec(p, base *specs.Process) error {
 	return nil
 }
 
-func execArgs(p, _ *specs.Process) error {
+func execArgs(p, base *specs.Process) error {
 	switch {
 	case len(p.Args) == 0:
 		return fail.New(fail.Usage, "no command to execute")
@@ -133,6 +137,8 @@ func execArgs(p, _ *specs.Process) error {
 		return fail.New(fail.CmdNotFound, "the command is an empty string")
 	case p.CommandLine != "":
 		return fail.New(fail.Internal, "exec: a command line instead of words")
+	case fencedProcess(base) && (len(p.Args) < 3 || p.Args[0] != ActivatePath || p.Args[1] != activateFurther):
+		return fail.New(fail.Internal, "exec: nothing keeps it from connections through the sockets the container has of the host")
 	}
 	for _, a := range p.Args {
 		if strings.ContainsRune(a, 0) {

@@ -123,6 +123,36 @@ func TestExecProcessErrors(t *testing.T) {
 	}
 }
 
+// The first process could hand the sockets it has of the host to a process
+// that is not kept from using them.
+func TestExecFenced(t *testing.T) {
+	for name, first := range map[string][]string{
+		"alone":     {ActivatePath, activateFenced, "/app"},
+		"with init": {initPath, "--", ActivatePath, activateFenced, "/app"},
+	} {
+		base := execBase()
+		base.Args = first
+		p, err := ExecProcess(base, Exec{Args: []string{"id", "-u"}})
+		if err != nil || !slices.Equal(p.Args, []string{ActivatePath, activateFurther, "id", "-u"}) {
+			t.Errorf("%s: %v, %q", name, err, p)
+			continue
+		}
+		for _, args := range [][]string{{"id"}, {ActivatePath, "id", "-u"}, {ActivatePath, activateFurther}} {
+			if p.Args = args; VerifyExec(p, base) == nil {
+				t.Errorf("%s: %q is taken", name, args)
+			}
+		}
+		if _, err := ExecProcess(base, Exec{Args: []string{""}}); fail.KindOf(err) != fail.CmdNotFound {
+			t.Errorf("%s: empty program: %v", name, err)
+		}
+	}
+	base := execBase()
+	base.Args = []string{ActivatePath, "/app"} // UNIX sockets only
+	if p, err := ExecProcess(base, Exec{Args: []string{"id"}}); err != nil || len(p.Args) != 1 {
+		t.Errorf("without a fence: %v, %q", err, p.Args)
+	}
+}
+
 // Every way to have more than the container is found in the result alone.
 func TestVerifyExec(t *testing.T) {
 	for name, widen := range map[string]func(p *specs.Process){

@@ -61,7 +61,7 @@ func processArgs(in Input) ([]string, error) {
 	if in.Files.Activate != "" {
 		helper := []string{ActivatePath}
 		if in.Files.ActivateFenced {
-			helper = append(helper, "--no-connect")
+			helper = append(helper, activateFenced)
 		}
 		args = append(helper, args...)
 	}

@@ -22,6 +22,11 @@ const (
 	// unit from ActivateSocket and then becomes the container's own.
 	ActivatePath   = serviceDir + "/activate"
 	ActivateSocket = serviceDir + "/activate.sock"
+
+	// activateFenced has the program at ActivatePath keep what it becomes from
+	// connections of its own; activateFurther does that and takes no sockets.
+	activateFenced  = "--no-connect"
+	activateFurther = "--no-sockets"
 )
 
 // serviceFile is a file or directory of the launcher's in the container.
@@ -178,4 +183,14 @@ func activation(s *specs.Spec, v VerifyInput) []string {
 	first := len(args) > 1 && args[0] == ActivatePath
 	return violation(v.Files.Activate != "" && !first || path.Clean(v.Files.Activate) != v.Files.Activate && v.Files.Activate != "",
 		"the command %.64q does not begin with the program that takes the sockets", s.Process.Args)
+}
+
+// fencedProcess says whether a container's first process is kept from
+// connections of its own, because it has sockets of the host.
+func fencedProcess(base *specs.Process) bool {
+	args := base.Args
+	if len(args) > 2 && args[0] == initPath && args[1] == "--" {
+		args = args[2:]
+	}
+	return len(args) > 2 && args[0] == ActivatePath && args[1] == activateFenced
 }

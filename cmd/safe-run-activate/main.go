@@ -4,11 +4,12 @@
 // container's user, with the container's restrictions, and does nothing that
 // needs a right.
 //
-//	safe-run-activate [--no-connect] COMMAND [ARG...]
+//	safe-run-activate [--no-connect|--no-sockets] COMMAND [ARG...]
 //
 // The sockets are of the host's network. With --no-connect nothing in the
 // container can connect or bind a TCP socket any more, or it could use them to
-// reach what the host reaches.
+// reach what the host reaches. --no-sockets does only that: it is for further
+// processes of such a container, which could be handed a socket by the first.
 //
 // Exit codes are docker's: 127 if the command does not exist, 126 if it cannot
 // be executed, 125 if the sockets cannot be had.
@@ -31,28 +32,35 @@ func main() { run(socket, os.Args[1:]) }
 
 // run does not return.
 func run(socket string, args []string) {
-	held := len(args) > 0 && args[0] == "--no-connect"
+	further := len(args) > 0 && args[0] == "--no-sockets"
+	held := further || len(args) > 0 && args[0] == "--no-connect"
 	if held {
 		args = args[1:]
 	}
 	if len(args) == 0 {
-		die(125, "usage: safe-run-activate [--no-connect] COMMAND [ARG...]")
+		die(125, "usage: safe-run-activate [--no-connect|--no-sockets] COMMAND [ARG...]")
 	}
 	path, code, why := find(args[0], os.Getenv("PATH"))
 	if why != "" {
 		die(code, why)
 	}
-	n, names, why := take(socket)
-	if why != "" {
-		die(125, "taking the sockets of systemd: "+why)
+	var n int
+	var names string
+	if !further {
+		if n, names, why = take(socket); why != "" {
+			die(125, "taking the sockets of systemd: "+why)
+		}
 	}
 	if held {
 		if err := hold(); err != nil {
 			die(125, "keeping the sockets of systemd to what they are for (Landlock): "+err.Error())
 		}
 	}
-	env := append(without(syscall.Environ()),
-		"LISTEN_PID="+strconv.Itoa(os.Getpid()), "LISTEN_FDS="+strconv.Itoa(n), "LISTEN_FDNAMES="+names)
+	env := syscall.Environ()
+	if !further {
+		env = append(without(env),
+			"LISTEN_PID="+strconv.Itoa(os.Getpid()), "LISTEN_FDS="+strconv.Itoa(n), "LISTEN_FDNAMES="+names)
+	}
 	err := syscall.Exec(path, args, env)
 	code = 126
 	if err == syscall.ENOENT { // of a script's interpreter

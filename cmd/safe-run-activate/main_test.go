@@ -267,3 +267,36 @@ func TestErrors(t *testing.T) {
 		}
 	}
 }
+
+// A further process has no sockets from here, and can do nothing with one that
+// another hands it.
+func TestFurther(t *testing.T) {
+	if !systemd.CanFence() {
+		t.Fatal("this kernel has no Landlock for TCP: Linux 6.7 or newer is needed")
+	}
+	target, l := listen(t), listen(t)
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, "/nowhere", "--no-sockets", os.Args[0])
+	for _, c := range []interface{ File() (*os.File, error) }{l, accepted.(*net.TCPConn)} {
+		f, err := c.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = f.Close() }()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	cmd.Env = append(cmd.Env, "LISTEN_FDS=2", fmt.Sprint("ESCAPE=", target.Addr().(*net.TCPAddr).Port))
+	out, err := cmd.CombinedOutput()
+	const want = "listener: permission denied\nbind: permission denied\naccepted: permission denied\nfast open: operation not permitted\nfast open: operation not permitted\nrename: <nil>\n"
+	if err != nil || !strings.HasSuffix(string(out), want) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -73,6 +73,7 @@ type Record struct {
 	StopAfter  int                `json:"stopAfter,omitempty"`  // seconds from it to SIGKILL; -1 is never
 	Command    string             `json:"command,omitempty"`    // program and arguments, as ps shows them
 	Unit       string             `json:"unit,omitempty"`       // systemd unit it runs in
+	Typed      string             `json:"typed,omitempty"`      // the image's name as it was given
 }
 
 // CommandLine is a command as docker shows it: arguments with spaces are in
