@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
@@ -272,7 +273,13 @@ func (l *Launcher) livesOn(ctx context.Context, rec store.Record) bool {
 // openLog opens the container's log, if one is kept.
 func (r *run) openLog() (err error) {
 	r.Log.Dir = r.Store.LogDir(r.rec.ID)
-	r.log, err = logs.Open(r.Log, logs.Meta{ID: r.rec.ID, Name: r.rec.Name, Image: r.rec.Image, Labels: r.rec.Labels})
+	m := logs.Meta{ID: r.rec.ID, Name: r.rec.Name, Image: r.rec.Image, ImageID: r.Image.Digest, Labels: r.rec.Labels, Env: slices.Clone(r.Image.Env)}
+	for _, v := range r.Workload.Env {
+		if v.Value != nil {
+			m.Env = append(m.Env, v.Name+"="+*v.Value)
+		}
+	}
+	r.log, err = logs.Open(r.Log, m)
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"syscall"
@@ -190,7 +191,7 @@ func (r *run) terminate(ctx context.Context, first initProcess, sig syscall.Sign
 		r.event("kill", "signal", strconv.Itoa(int(sig)))
 		send(sig)
 		limit := time.Duration(after) * time.Second
-		if after < 0 {
+		if forEver(after) {
 			limit = 1 << 62
 		}
 		wait, cancel := context.WithTimeout(ctx, limit)
@@ -203,6 +204,10 @@ func (r *run) terminate(ctx context.Context, first initProcess, sig syscall.Sign
 	r.event("kill", "signal", "9")
 	send(unix.SIGKILL)
 }
+
+// forEver says whether a number of seconds is never over; as a Duration it
+// could be less than nothing.
+func forEver(seconds int) bool { return seconds < 0 || seconds > math.MaxInt32 }
 
 func (r *run) killFor(ctx context.Context, sig syscall.Signal) error {
 	if sig <= 0 || sig > 64 {

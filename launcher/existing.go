@@ -22,11 +22,7 @@ func (l *Launcher) Ask(ctx context.Context, rec store.Record, rq control.Request
 	bounded, cancel := bound(ctx, rec, rq)
 	defer cancel()
 	for end := time.Now().Add(answerTime); ; time.Sleep(10 * time.Millisecond) {
-		reply, err := control.Call(bounded, l.Store.Control(rec.ID), rq)
-		if bounded.Err() != nil && ctx.Err() == nil {
-			return reply, fail.New(fail.Internal, "the supervisor of container %s does not answer", rec.ID[:12]).
-				Hint("if it was stopped or hangs, kill it (SIGKILL): the next command starts another one")
-		}
+		reply, err := l.call(ctx, bounded, rec, rq)
 		if !control.NotThere(err) {
 			return reply, err
 		}
@@ -37,6 +33,24 @@ func (l *Launcher) Ask(ctx context.Context, rec store.Record, rq control.Request
 			return reply, fail.Wrap(fail.Internal, err, "the supervisor of container %s does not answer", rec.ID[:12])
 		}
 	}
+}
+
+// AskOnce is Ask for what must not be done twice: a supervisor that went away
+// before it answered is not replaced and asked again.
+func (l *Launcher) AskOnce(ctx context.Context, rec store.Record, rq control.Request) (control.Reply, error) {
+	bounded, cancel := bound(ctx, rec, rq)
+	defer cancel()
+	return l.call(ctx, bounded, rec, rq)
+}
+
+// call asks within the bounds of one context, itself within another.
+func (l *Launcher) call(ctx, bounded context.Context, rec store.Record, rq control.Request) (control.Reply, error) {
+	reply, err := control.Call(bounded, l.Store.Control(rec.ID), rq)
+	if bounded.Err() != nil && ctx.Err() == nil {
+		return reply, fail.New(fail.Internal, "the supervisor of container %s does not answer", rec.ID[:12]).
+			Hint("if it was stopped or hangs, kill it (SIGKILL): the next command starts another one")
+	}
+	return reply, err
 }
 
 // bound is how long a supervisor may take for a request. What waits for the
@@ -51,7 +65,7 @@ func bound(ctx context.Context, rec store.Record, rq control.Request) (context.C
 		if rq.Timeout != nil {
 			after = *rq.Timeout
 		}
-		if after < 0 {
+		if forEver(after) {
 			return context.WithCancel(ctx)
 		}
 		limit += time.Duration(after)*time.Second + stopTimeout

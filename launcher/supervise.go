@@ -185,12 +185,24 @@ func awaitInit(pid uint32) {
 		if err != nil {
 			return
 		}
-		_, mask, _ := strings.Cut(string(status), "\nSigBlk:\t")
-		mask, _, _ = strings.Cut(mask, "\n")
-		if n, _ := strconv.ParseUint(mask, 16, 64); n&(1<<(unix.SIGTERM-1)) != 0 {
+		if holdsSignals(string(status)) {
 			return
 		}
 	}
+}
+
+// holdsSignals says of a first process, by its /proc/PID/status, whether it
+// keeps signals for itself to take. While tini waits in sigtimedwait(2), what
+// it waits for is not shown as blocked; to ignore SIGTTIN is what it does after
+// blocking the others.
+func holdsSignals(status string) bool {
+	in := func(field string, s unix.Signal) bool {
+		_, mask, _ := strings.Cut(status, "\n"+field+":\t")
+		mask, _, _ = strings.Cut(mask, "\n")
+		n, _ := strconv.ParseUint(mask, 16, 64)
+		return n&(1<<(s-1)) != 0
+	}
+	return in("SigBlk", unix.SIGTERM) || in("SigIgn", unix.SIGTTIN)
 }
 
 // settleAfter is how long a container must run before the launcher gives

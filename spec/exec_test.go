@@ -134,7 +134,7 @@ func TestExecFenced(t *testing.T) {
 		base.Args = first
 		p, err := ExecProcess(base, Exec{Args: []string{"id", "-u"}})
 		if err != nil || !slices.Equal(p.Args, []string{ActivatePath, activateFurther, "id", "-u"}) {
-			t.Errorf("%s: %v, %q", name, err, p)
+			t.Errorf("%s: %v, %+v", name, err, p)
 			continue
 		}
 		for _, args := range [][]string{{"id"}, {ActivatePath, "id", "-u"}, {ActivatePath, activateFurther}} {

@@ -25,6 +25,10 @@ const (
 	minHealthDuration = time.Millisecond
 	maxHealthDuration = 366 * 24 * time.Hour
 	maxHealthRetries  = 1 << 20
+
+	// The runtime starts each check, on the host's account and not within the
+	// container's limits: an image does not keep it busy all the time.
+	minImageInterval = time.Second
 )
 
 // imageHealth is HEALTHCHECK in an image's configuration; times are in
@@ -89,14 +93,20 @@ func HealthOf(w Workload, img Image) (Healthcheck, bool) {
 	if len(h.Test) == 0 || h.Test[0] == healthNone || h.Test[0] == "" {
 		return Healthcheck{}, false
 	}
+	often := func(d time.Duration) time.Duration {
+		if d > 0 {
+			return max(d, minImageInterval)
+		}
+		return d
+	}
 	for _, d := range []struct {
 		value           *time.Duration
 		image, fallback time.Duration
 	}{
-		{&h.Interval, img.Health.Interval, defaultHealthInterval},
+		{&h.Interval, often(img.Health.Interval), defaultHealthInterval},
 		{&h.Timeout, img.Health.Timeout, defaultHealthTimeout},
 		{&h.StartPeriod, img.Health.StartPeriod, 0},
-		{&h.StartInterval, img.Health.StartInterval, defaultHealthStartInterval},
+		{&h.StartInterval, often(img.Health.StartInterval), defaultHealthStartInterval},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.image

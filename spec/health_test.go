@@ -29,6 +29,12 @@ func TestHealthOf(t *testing.T) {
 		{"field by field", Healthcheck{Test: []string{"CMD-SHELL", "x"}, Timeout: 2 * time.Second, Retries: 1}, image, Healthcheck{
 			Test: []string{"CMD-SHELL", "x"}, Interval: time.Second, Timeout: 2 * time.Second, StartPeriod: time.Minute, StartInterval: 5 * time.Second, Retries: 1,
 		}, true},
+		{"an image in a hurry", Healthcheck{}, Healthcheck{Test: []string{"CMD", "a"}, Interval: time.Millisecond, StartInterval: time.Millisecond}, Healthcheck{
+			Test: []string{"CMD", "a"}, Interval: time.Second, Timeout: 30 * time.Second, StartInterval: time.Second, Retries: 3,
+		}, true},
+		{"a user in a hurry", Healthcheck{Test: []string{"CMD-SHELL", "x"}, Interval: time.Millisecond}, image, Healthcheck{
+			Test: []string{"CMD-SHELL", "x"}, Interval: time.Millisecond, Timeout: 30 * time.Second, StartPeriod: time.Minute, StartInterval: 5 * time.Second, Retries: 9,
+		}, true},
 	} {
 		got, is := HealthOf(Workload{Health: tc.flags}, Image{Health: tc.image})
 		if is != tc.is || !reflect.DeepEqual(got, tc.want) {

@@ -103,7 +103,7 @@ func execIn(ctx context.Context, l *launcher.Launcher, ref string, rq launcher.E
 	if err != nil {
 		return 0, fail.Wrap(fail.Internal, err, "exec")
 	}
-	_, err = control.Call(ctx, l.Store.Control(rec.ID), control.Request{Op: launcher.OpExec, Exec: raw})
+	_, err = l.AskOnce(ctx, rec, control.Request{Op: launcher.OpExec, Exec: raw})
 	if k := fail.KindOf(err); k == fail.CmdNotFound || k == fail.CmdNotExec {
 		return 0, fail.Wrap(fail.NoStatus, err, "exec") // docker's code where nothing is attached
 	}

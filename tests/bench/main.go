@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -155,6 +156,9 @@ func setUp() (place, error) {
 		}
 	}
 	os.Unsetenv("CONTAINERD_ADDRESS")
+	// Pages of a program just built are dirty until they are on the disk; they
+	// would count as the memory of who runs it.
+	syscall.Sync()
 	out, err := output(here.safeRun, "engine", "start")
 	if err != nil {
 		return place{}, err

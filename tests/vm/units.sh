@@ -248,7 +248,7 @@ units_detached() {
 	unit=oneshot
 	check 'a unit that detached has ended' 3 'inactive' systemctl is-active oneshot
 	check 'its container runs' 0 '' running outlives
-	check 'nothing in the unit' 1 '' grep -s . /sys/fs/cgroup/system.slice/oneshot.service/cgroup.procs
+	check 'nothing in the unit' 1 '' test -e /sys/fs/cgroup/system.slice/oneshot.service
 	check 'it answers' 0 in $safe exec outlives echo in
 	$safe rm -f outlives >/dev/null
 	systemd-run -q --scope --unit session sh -c "$safe run -d --name session busybox sleep 5000"
@@ -276,7 +276,7 @@ boot() {
 	printf '[Unit]\nSuccessAction=none\nFailureAction=none\n' >$units/guest-run.service.d/boot.conf
 	systemctl daemon-reload
 	case $1 in
-		orderly) systemctl --no-block reboot ;;
+		orderly) systemctl start --no-block --job-mode=replace-irreversibly reboot.target ;; # reboot asks logind, which is not there
 		cut) echo b >/proc/sysrq-trigger ;;
 	esac
 	sleep infinity
