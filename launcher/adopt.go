@@ -123,7 +123,9 @@ func (r *run) resume(ctx context.Context) (bool, error) {
 	if err := unmarshal(c.Spec, r.spec); err != nil {
 		return false, fail.Wrap(fail.Internal, err, "the specification of container %s", r.rec.ID[:12])
 	}
-	r.pid = t.GetProcess().GetPid()
+	if r.pid = t.GetProcess().GetPid(); t.GetProcess().GetStatus() == tasktypes.Status_STOPPED {
+		r.pid = 0 // the number may be another process's by now
+	}
 	if r.io, err = reopenStdio(r.entry.IO, r.rec.TTY); err != nil {
 		return false, err
 	}

@@ -187,6 +187,7 @@ func superviseVerb() *cobra.Command {
 		}
 		// A unit or a session that ends takes what is in its cgroup with it.
 		_ = systemd.MoveOut(os.Getpid())
+		ownLimits()
 		tell := &reporter{to: os.NewFile(uintptr(dupStdout()), "report")}
 		switch j.Kind {
 		case jobRun:
@@ -206,6 +207,17 @@ func superviseVerb() *cobra.Command {
 		}
 		return fail.New(fail.Usage, "unknown job %q", j.Kind)
 	}}
+}
+
+// ownLimits gives up the umask of the shell this was started from, and its
+// limits (ulimit -f, -t, -v): with them, who happens to call the command that
+// replaces a dead supervisor would decide what is kept of others' containers.
+// Where a limit cannot be raised it stays.
+func ownLimits() {
+	syscall.Umask(0o022)
+	for _, limit := range []int{unix.RLIMIT_CPU, unix.RLIMIT_FSIZE, unix.RLIMIT_DATA, unix.RLIMIT_AS} {
+		_ = unix.Setrlimit(limit, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
+	}
 }
 
 // dupStdout keeps the report apart from what is replaced by /dev/null.
