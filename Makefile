@@ -125,7 +125,7 @@ demo: deps build engine images ## a hardened container, and the refusals, on thi
 
 test: deps build build-faults engine cni images servers ## unit tests, fuzz seeds, and everything against a real containerd (root)
 	@[[ $$(id -u) = 0 ]] || { echo "make test needs root: it runs containers" >&2; exit 1; }
-	@$(GO) test -timeout 20m ./...
+	@$(GO) test -timeout 40m ./...
 
 # What asks the kernel for much is tested in it, compiled here.
 VM_TESTED := ./tests/e2e ./network ./internal/netfilter ./internal/systemd ./cmd/safe-run-activate

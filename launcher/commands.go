@@ -125,9 +125,9 @@ func (r *run) called() string {
 // stopFor ends the container for good, until a user starts it.
 func (r *run) stopFor(ctx context.Context, rq control.Request) (control.Reply, error) {
 	r.state.quit()
-	if err := r.change(func(rec *store.Record) { rec.Stopped = true }); err != nil {
-		return control.Reply{}, err
-	}
+	// A disk that is full, perhaps because of this container, does not keep it
+	// running. Its last record is written once more at the end.
+	_ = r.change(func(rec *store.Record) { rec.Stopped = true })
 	sig, after := r.gently(rq)
 	reply, err := r.ending(ctx, sig, after)
 	if err == nil {
@@ -220,9 +220,7 @@ func (r *run) killFor(ctx context.Context, sig syscall.Signal) error {
 	// is another than the one it stops by.
 	if sig == unix.SIGKILL || r.asked.Workload.StopSignal == "" || int(sig) == r.rec.StopSignal {
 		r.state.quit()
-		if err := r.change(func(rec *store.Record) { rec.Stopped = true }); err != nil {
-			return err
-		}
+		_ = r.change(func(rec *store.Record) { rec.Stopped = true }) // as in stopFor
 	}
 	if r.record().Paused {
 		if err := r.freeze(ctx, false); err != nil {
@@ -317,14 +315,33 @@ func (r *run) rename(name string) error {
 	old := r.rec.Name
 	err := r.entry.Rename(name)
 	if err == nil {
-		r.rec.Name, r.Workload.Name, r.asked.Workload.Name = name, name, name
-		err = errors.Join(r.Store.Save(r.rec), r.Store.SaveAsked(r.rec.ID, r.asked))
+		if err = r.call(name); err == nil {
+			err = r.Networks.Rename(r.rec.ID, old, name, r.otherNames())
+		}
+		if err != nil {
+			_, _ = r.entry.Rename(old), r.call(old)
+		}
 	}
 	r.mu.Unlock()
 	if err == nil {
 		r.event("rename", "oldName", "/"+old)
 	}
 	return err
+}
+
+// call writes the container's name down. The caller holds mu.
+func (r *run) call(name string) error {
+	r.rec.Name, r.Workload.Name, r.asked.Workload.Name = name, name, name
+	return errors.Join(r.Store.SaveAsked(r.rec.ID, r.asked), r.Store.Save(r.rec))
+}
+
+// otherNames are those a container keeps on its networks whatever its name is.
+func (r *run) otherNames() []string {
+	names := []string{r.asked.Workload.Hostname}
+	for _, u := range r.asked.Workload.Networks {
+		names = append(names, u.Aliases...)
+	}
+	return names
 }
 
 // nextEnd waits for the end of the running program. The record tells of it,

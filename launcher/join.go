@@ -52,7 +52,10 @@ func (r *run) join(ctx context.Context) (*joined, error) {
 	if ref == "" {
 		return nil, nil
 	}
-	rec, err := r.Store.Find(ref)
+	rec, err := r.Store.Load(r.asked.Joined)
+	if r.asked.Joined == "" || err != nil { // the first start, or another was made in its place
+		rec, err = r.Store.Find(ref)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -60,9 +63,13 @@ func (r *run) join(ctx context.Context) (*joined, error) {
 		return nil, fail.New(fail.Usage, "a container cannot join its own network")
 	}
 	notRunning := func(err error) error {
-		return fail.Wrap(fail.Conflict, err, "cannot join the network of container %s: it is not running", ref)
+		return (&fail.Error{Kind: fail.Conflict, Msg: fmt.Sprintf("cannot join the network of container %s: it is not running", ref), Err: err}).
+			Hint("start it first: safe-run start %s", ref)
 	}
 	t, err := r.tasks.Get(r.context(ctx), &tasksapi.GetRequest{ContainerID: rec.ID})
+	if isNotFound(err) {
+		return nil, notRunning(nil)
+	}
 	if err != nil {
 		return nil, notRunning(native(err))
 	}

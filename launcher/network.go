@@ -22,6 +22,9 @@ func (r *run) reserveNetwork(ctx context.Context) (err error) {
 	}
 	if r.joined != nil {
 		r.Workload.Hostname = r.joined.hostname(r.Store.Root)
+		if err := r.noteJoined(r.joined.rec); err != nil {
+			return err
+		}
 	}
 	w := r.Workload
 	r.net, err = r.Networks.Reserve(ctx, network.Ask{
@@ -32,6 +35,17 @@ func (r *run) reserveNetwork(ctx context.Context) (err error) {
 		HolderName: r.holder, Notice: r.notice,
 	})
 	return errors.Join(err, fault("network"))
+}
+
+// noteJoined keeps the container whose network this one joins for later starts.
+func (r *run) noteJoined(id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asked.Joined == id {
+		return nil
+	}
+	r.asked.Joined = id
+	return r.Store.SaveAsked(r.rec.ID, r.asked)
 }
 
 func (r *run) notice(s string) {

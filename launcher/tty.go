@@ -6,6 +6,7 @@ import (
 
 	"github.com/containerd/console"
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
 )
@@ -39,11 +40,23 @@ func (t *terminal) raw() error {
 	if t.in == nil || os.Getenv("NORAW") != "" {
 		return nil
 	}
-	if err := t.in.SetRaw(); err != nil {
-		return fail.Wrap(fail.HostCannot, err, "terminal")
-	}
 	t.set = true
-	return nil
+	return fail.Wrap(fail.HostCannot, SetRaw(t.in), "terminal")
+}
+
+// SetRaw hands every key on, and every byte of output. It is the container's
+// terminal that makes a new line of \n; where a program there has turned that
+// off, the caller's, which console leaves as it is, must not do it.
+func SetRaw(c console.Console) error {
+	if err := c.SetRaw(); err != nil {
+		return err
+	}
+	state, err := unix.IoctlGetTermios(int(c.Fd()), unix.TCGETS)
+	if err != nil {
+		return err
+	}
+	state.Oflag &^= unix.OPOST
+	return unix.IoctlSetTermios(int(c.Fd()), unix.TCSETS, state)
 }
 
 func (t *terminal) restore() {

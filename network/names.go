@@ -74,7 +74,7 @@ func (s Store) AddNames(l Lease, id string) error {
 		err = os.MkdirAll(s.dir(l.Network)+"/members", 0o700)
 	}
 	if err == nil {
-		err = replaceFile(s.memberFile(l.Network, id), []byte(at.line()+"\n"+strings.Join(at.names, "\n")+"\n"), false)
+		err = s.saveMember(l.Network, id, at)
 	}
 	for _, name := range at.names {
 		if err == nil {
@@ -96,6 +96,52 @@ func addName(dir, id, text string) error {
 		}
 	}
 	return err
+}
+
+// Rename lets others on a container's networks find it by another name, if
+// it is running; keep are names of it that stay.
+func (h *Host) Rename(id, old, name string, keep []string) error {
+	st, _, err := loadState(h.Store.Root + "/containers/" + id)
+	errs := []error{err}
+	for _, l := range st.Leases {
+		if l.ICC {
+			errs = append(errs, h.Store.rename(l.Network, id, old, name, keep))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s Store) rename(network, id, old, name string, keep []string) error {
+	m, err := s.member(network, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	next, ok := hostName(name)
+	if !ok {
+		return fail.New(fail.Usage, "%.80q cannot be a name on a network", name)
+	}
+	old = strings.ToLower(old)
+	is := func(n string) func(string) bool { return func(k string) bool { return strings.EqualFold(k, n) } }
+	gone := old != next && slices.Contains(m.names, old) && !strings.HasPrefix(id, old) && !slices.ContainsFunc(keep, is(old))
+	if err == nil && !slices.Contains(m.names, next) {
+		m.names = slices.Insert(m.names, min(1, len(m.names)), next)
+		if err = s.saveMember(network, id, m); err == nil { // what to remove, before it is there
+			err = addName(s.nameDir(network, next), id, m.line())
+		}
+	}
+	if err == nil && gone {
+		if err = unix.Unlink(s.nameDir(network, old) + "/" + id); errors.Is(err, unix.ENOENT) {
+			err = nil
+		}
+		_ = unix.Rmdir(s.nameDir(network, old))
+		m.names = slices.DeleteFunc(m.names, func(n string) bool { return n == old })
+		err = errors.Join(err, s.saveMember(network, id, m))
+	}
+	return fail.Wrap(fail.HostCannot, err, "the names on the network %q", network)
+}
+
+func (s Store) saveMember(network, id string, m member) error {
+	return replaceFile(s.memberFile(network, id), []byte(m.line()+"\n"+strings.Join(m.names, "\n")+"\n"), false)
 }
 
 // RemoveNames undoes AddNames. It is idempotent.
@@ -172,6 +218,16 @@ func (s Store) Lookup(network, name string) []netip.Addr {
 		}
 	}
 	return out
+}
+
+// NamesOf gives the names that a running container has on a network, none if
+// it is no member.
+func (s Store) NamesOf(network, id string) []string {
+	if !validName(network) || !validID(id) {
+		return nil
+	}
+	m, _ := s.member(network, id)
+	return m.names
 }
 
 // has says whether a claim is a container's.

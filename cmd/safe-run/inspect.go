@@ -91,7 +91,7 @@ func (in *inspector) object(ctx context.Context, ref string) (any, error) {
 	}{
 		{containerObject, func() (any, error) { return in.container(ctx, ref) }},
 		{imageObject, func() (any, error) { return in.image(ctx, ref) }},
-		{networkObject, func() (any, error) { return networks().Inspect(ref) }},
+		{networkObject, func() (any, error) { return inspectNetwork(ref) }},
 		{volumeObject, func() (any, error) { return inspectVolume(ref) }},
 	} {
 		if in.kind != anyObject && in.kind != o.kind {
@@ -164,6 +164,12 @@ func (in *inspector) source(rec store.Record) (dockerjson.Source, error) {
 	}
 	var err error
 	s.Network, err = network.ReadSettings(dir)
+	for i := range s.Network.Leases {
+		l := &s.Network.Leases[i]
+		if names := networks().NamesOf(l.Network, rec.ID); len(names) > 0 { // it may have been renamed since its start
+			l.Names = names
+		}
+	}
 	return s, err
 }
 

@@ -11,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/safe-run/safe-run/internal/dockerjson"
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/store"
 	"github.com/safe-run/safe-run/network"
 )
 
@@ -190,11 +192,10 @@ func networkInspect() *cobra.Command {
 				return err
 			}
 		}
-		s := networks()
 		found := []network.Inspection{}
 		var errs error
 		for _, a := range args {
-			i, err := s.Inspect(a)
+			i, err := inspectNetwork(a)
 			if err != nil {
 				errs = errors.Join(errs, err)
 				continue
@@ -205,6 +206,29 @@ func networkInspect() *cobra.Command {
 	}}
 	c.Flags().StringVarP(&format, "format", "f", "", "print each by a Go template, or json")
 	return c
+}
+
+// inspectNetwork describes a network; what its containers are called their
+// records know.
+func inspectNetwork(ref string) (network.Inspection, error) {
+	i, err := networks().Inspect(ref)
+	if err != nil {
+		return i, err
+	}
+	root, run := place()
+	records, err := store.Open(root, run)
+	if err != nil {
+		return i, err
+	}
+	for id, a := range i.Containers {
+		rec, err := records.Load(id)
+		if err != nil {
+			continue // it is going
+		}
+		a.Name = dockerjson.Name(rec)
+		i.Containers[id] = a
+	}
+	return i, nil
 }
 
 func networkRm() *cobra.Command {

@@ -177,7 +177,7 @@ func (a *attachment) stay(ctx context.Context, s *session, rec store.Record) err
 		if in != nil {
 			in = &leaving{term.NewEscapeProxy(os.Stdin, keys), leave}
 			if c, err := console.ConsoleFromFile(os.Stdin); err == nil && os.Getenv("NORAW") == "" {
-				if err := c.SetRaw(); err != nil {
+				if err := launcher.SetRaw(c); err != nil {
 					return fail.Wrap(fail.HostCannot, err, "terminal")
 				}
 				defer func() { _ = c.Reset() }()

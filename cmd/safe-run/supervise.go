@@ -185,6 +185,7 @@ func superviseVerb() *cobra.Command {
 		if j.As == "docker" {
 			os.Args[0] = j.As // for its messages
 		}
+		_ = os.WriteFile("/proc/self/comm", []byte("safe-run"), 0) // it is "exe" else, in ps and ss
 		// A unit or a session that ends takes what is in its cgroup with it.
 		_ = systemd.MoveOut(os.Getpid())
 		ownLimits()

@@ -19,6 +19,9 @@ type Asked struct {
 	Workload spec.Workload `json:"workload"` // with its volumes named
 	Image    spec.Image    `json:"image"`
 	Caller   *Caller       `json:"caller,omitempty"` // nil is root
+	// Joined is the id of the container whose network it joins, found by the
+	// name in Workload at the first start: that one may be renamed.
+	Joined string `json:"joined,omitempty"`
 }
 
 // Caller is the user whose rights open the files that a command line names.

@@ -48,6 +48,7 @@ func greet(l net.Listener, name string) error {
 		if err != nil {
 			return err
 		}
+		_, _ = c.Read(make([]byte, 4096)) // or closing it is a reset
 		_, _ = fmt.Fprintf(c, "hello from %s\n", name)
 		_ = c.Close()
 	}

@@ -31,7 +31,7 @@ write() {
 	systemctl daemon-reload
 }
 service='Type=notify\nNotifyAccess=main\nDelegate=yes\nKillMode=mixed'
-finish() { systemctl stop "$unit"; systemctl reset-failed "$unit" 2>/dev/null; }
+finish() { systemctl stop "$unit"; systemctl reset-failed "$unit" 2>/dev/null; rm -f "$units/$unit.service"; systemctl daemon-reload; }
 show() { systemctl show "$unit" -p "$1" --value; }
 state() { [[ $(show ActiveState) = "$1" ]]; }
 is() { [[ $(show "$1") = $2 ]]; }
@@ -197,14 +197,14 @@ units_sockets() {
 	unit=tcpact
 	case $(uname -r) in # Landlock for TCP: Linux 6.7
 		6.1.*)
-			check 'TCP is not answered' 1 '' curl -sf --http0.9 --max-time 20 http://127.0.0.1:7070/
+			check 'TCP is not answered' 0 '' not curl -sf --http0.9 --max-time 20 http://127.0.0.1:7070/
 			eventually 'TCP needs Linux 6.7' said 'needs Linux 6.7' ;;
 		*)
 			check 'a TCP socket answers' 0 '^hello from tcpact.socket\n$' curl -s --http0.9 --max-time 100 http://127.0.0.1:7070/
 			check 'and again' 0 '^hello from tcpact.socket\n$' curl -s --http0.9 --max-time 100 http://127.0.0.1:7070/ ;;
 	esac
 	systemctl stop unixact.socket tcpact.socket unixact tcpact 2>/dev/null
-	unit='unixact.service tcpact.service'; systemctl reset-failed
+	rm -f $units/{unix,tcp}act.{socket,service}; systemctl daemon-reload; systemctl reset-failed
 }
 
 units_secrets() {
@@ -229,7 +229,7 @@ units_generate() {
 	check 'its label' 0 '^b c "d" \$e %f\n$' $safe inspect -f '{{.Config.Labels.a}}' made
 	systemctl stop made
 	equal 'its stop is no failure' Result success
-	finish; rm $units/made.service
+	finish
 	$safe run -d --name was --restart always -v kept:/data -e A=b -m 100m busybox sh -c 'touch /data/x; exec sleep 500' >/dev/null
 	unit=was
 	$safe generate systemd was >$units/was.service 2>/run/notice
@@ -240,7 +240,7 @@ units_generate() {
 	check 'start that' 0 '' timeout 120 systemctl start was
 	equal 'it is active' ActiveState active
 	check 'its volume' 0 'x' $safe exec was ls /data
-	finish; rm $units/was.service
+	finish
 }
 
 units_detached() {
