@@ -108,6 +108,13 @@ func removeCgroup(dir string) error {
 }
 
 func killIn(dir string) {
+	if f, err := os.OpenFile(filepath.Join(dir, "cgroup.kill"), os.O_WRONLY, 0); err == nil { // cgroup v2: all at once
+		_, err = f.WriteString("1")
+		f.Close()
+		if err == nil {
+			return
+		}
+	}
 	procs, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 	for _, p := range strings.Fields(string(procs)) {
 		if pid, err := strconv.Atoi(p); err == nil && pid > 1 {

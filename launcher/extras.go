@@ -17,6 +17,7 @@ import (
 type extras struct {
 	notify   *systemd.NotifyProxy
 	activate *systemd.Activator
+	guard    *os.File // a byte into it dismisses the guard
 }
 
 func (e *extras) close() {
@@ -25,6 +26,10 @@ func (e *extras) close() {
 	}
 	if e.activate != nil {
 		e.activate.Close()
+	}
+	if e.guard != nil {
+		_, _ = e.guard.Write([]byte{1})
+		e.guard.Close()
 	}
 	*e = extras{}
 }

@@ -114,6 +114,9 @@ func (r *run) createTask(ctx context.Context) (err error) {
 	if err := r.Store.ForgetHealth(r.rec.ID); err != nil {
 		return err
 	}
+	if err := r.guard(); err != nil {
+		return err
+	}
 	if err := fault("wait"); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/launcher"
 )
 
 // version is set by the linker.
@@ -32,6 +33,12 @@ func main() {
 		os.Unsetenv("SSL_CERT_DIR")
 	}
 	args := os.Args[1:]
+	if len(args) == 2 && args[0] == launcher.GuardWord {
+		if err := launcher.Guard(os.Stdin, args[1]); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
 	if program() == "docker" {
 		rest, code, done := asDocker(args)
 		if done {

@@ -103,9 +103,9 @@ units_limits() {
 units_kill() {
 	local keep mode pids
 	for keep in --rm --rm=false; do
-		# With the default control-group, systemd asks the container's processes to end, for TimeoutStopSec=.
+		# With the default control-group, systemd only asks the container's processes to end, for TimeoutStopSec=.
 		for mode in mixed control-group; do
-			begin killed "${service/mixed/$mode}\nTimeoutStopSec=4" $keep busybox sleep 500
+			begin killed "${service/mixed/$mode}\nTimeoutStopSec=80" $keep busybox sleep 500
 			pids=$(inside)
 			check "kill -9: processes inside, $keep, $mode" 0 . echo $pids
 			systemctl kill --kill-whom=main -s KILL killed
