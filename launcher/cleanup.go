@@ -310,6 +310,10 @@ func (l *Launcher) awaitRemoval(rec store.Record) error {
 		switch {
 		case !shim && !l.bundleExists(rec.ID):
 			return nil
+		case !shim && time.Since(begin) > 2*time.Second:
+			if err := l.dropRuntimeState(rec); err != nil {
+				return err
+			}
 		case time.Since(begin) > 10*time.Second:
 			return fail.New(fail.Internal, "containerd still has something of container %s, which a dead launcher left", rec.ID[:12])
 		}
@@ -352,12 +356,8 @@ func isShim(dir, namespace, id string) bool {
 // bundleExists looks for the runtime's directory of a task in the places
 // where runc and containerd keep it.
 func (l *Launcher) bundleExists(id string) bool {
-	runcRoot := l.RuncRoot
-	if runcRoot == "" {
-		runcRoot = "/run/containerd/runc"
-	}
 	for _, p := range []string{
-		filepath.Join(runcRoot, l.Namespace, id),
+		l.runtimeState(id),
 		filepath.Join("/run/containerd/io.containerd.runtime.v2.task", l.Namespace, id),
 		filepath.Join(l.Store.Run, "engine/io.containerd.runtime.v2.task", l.Namespace, id),
 	} {
@@ -366,4 +366,30 @@ func (l *Launcher) bundleExists(id string) bool {
 		}
 	}
 	return false
+}
+
+// runtimeState is where runc keeps what it knows of a container.
+func (l *Launcher) runtimeState(id string) string {
+	root := l.RuncRoot
+	if root == "" {
+		root = "/run/containerd/runc"
+	}
+	return filepath.Join(root, l.Namespace, id)
+}
+
+// dropRuntimeState removes what runc knows of a container whose shim is gone.
+// containerd has the shim's clean-up do that, and if it takes too long, on a
+// host with much to do, nobody does.
+func (l *Launcher) dropRuntimeState(rec store.Record) error {
+	if err := killCgroups(rec.Cgroup); err != nil {
+		return err
+	}
+	dir := l.runtimeState(rec.ID)
+	for _, name := range []string{"exec.fifo", "state.json", ""} { // never recursively: it is not ours
+		err := os.Remove(filepath.Join(dir, name))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fail.Wrap(fail.HostCannot, err, "the runtime's state of container %s", rec.ID[:12])
+		}
+	}
+	return nil
 }

@@ -39,6 +39,10 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 		exited <- end{code, err}
 	}()
 	over := r.state.begin(first)
+	if r.Started != nil { // not before commands find it running
+		r.Started()
+		r.Started = nil
+	}
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
 	go r.net.Serve(serving)
@@ -225,6 +229,9 @@ func (r *run) settle(ctx context.Context, code int, over func(int), signals <-ch
 	r.io.close()
 	if h := hint(r.spec, r.io.last.bytes()); code != 0 && h != "" {
 		r.notice(h)
+		if r.rec.Detached { // who reads its log is who asks why it ended
+			r.sink(streamErr, []byte("safe-run: "+h+"\n"))
+		}
 	}
 	r.net.Close()
 	r.joined.close()

@@ -130,9 +130,6 @@ func (r *run) createTask(ctx context.Context) (err error) {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if r.Started != nil {
-		r.Started()
-	}
 	return fault("start")
 }
 

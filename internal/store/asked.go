@@ -1,12 +1,15 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/spec"
@@ -101,9 +104,34 @@ func (s *Store) write(id, name string, v any) error {
 	}
 	p := filepath.Join(s.dir(id), name)
 	if err := os.WriteFile(p+".new", b, 0o600); err != nil {
+		_ = os.Remove(p + ".new")
+		if full(err) && overwrite(p, b) == nil {
+			return nil
+		}
 		return fail.Wrap(fail.HostCannot, err, "%s of the container", name)
 	}
 	return fail.Wrap(fail.HostCannot, os.Rename(p+".new", p), "%s of the container", name)
+}
+
+func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// overwrite writes JSON where the file's old content is, which takes no space:
+// on a full disk a container is stopped, and must be known to have been. What
+// the old content is longer by becomes blanks, in the same write.
+func overwrite(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(int(f.Fd()), &st); err == nil && int64(len(b)) > st.Blocks*512 {
+		err = unix.ENOSPC
+	}
+	if err == nil {
+		b = append(b, bytes.Repeat([]byte(" "), max(0, int(st.Size)-len(b)))...)
+		_, err = f.WriteAt(b, 0)
+	}
+	return errors.Join(err, f.Close())
 }
 
 func (s *Store) read(id, name string, v any) error {
