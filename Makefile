@@ -31,6 +31,8 @@ help: ## this text
 build: ## build/safe-run, static
 	@mkdir -p build
 	@$(STATIC) -ldflags '$(LDFLAGS)' -o build/safe-run ./cmd/safe-run
+	@# Until it is on disk, its pages in memory count as private to who runs it.
+	@sync build/safe-run
 
 # The same with points of failure built in, for the tests of cleaning up. It
 # lies beside build/, where it finds the same engine.

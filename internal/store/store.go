@@ -362,11 +362,20 @@ func (e *Entry) Remove() error {
 func (e *Entry) End() error {
 	// Never recursively: the directory is where sources of the user's are
 	// mounted while a container is created.
-	var err error
-	for _, p := range []string{"stdin", "stdout", "stderr", "control", "notify", "activate", ""} {
-		if rerr := os.Remove(filepath.Join(e.IO, p)); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+	entries, err := os.ReadDir(e.IO)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	for _, f := range entries {
+		if f.Type()&(fs.ModeNamedPipe|fs.ModeSocket) == 0 {
+			continue // the directory's own removal will tell
+		}
+		if rerr := os.Remove(filepath.Join(e.IO, f.Name())); !errors.Is(rerr, fs.ErrNotExist) {
 			err = errors.Join(err, rerr)
 		}
+	}
+	if rerr := os.Remove(e.IO); !errors.Is(rerr, fs.ErrNotExist) {
+		err = errors.Join(err, rerr)
 	}
 	if err != nil {
 		e.lock.Close()
