@@ -146,7 +146,7 @@ func at(t *testing.T, v any, path string) any {
 		m, ok := v.(map[string]any)
 		if !ok {
 			if l, isList := v.([]any); isList && len(l) > 0 {
-				m, ok = l[0].(map[string]any)
+				m, _ = l[0].(map[string]any)
 			}
 		}
 		if v, ok = m[f]; !ok {

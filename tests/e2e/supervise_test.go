@@ -118,11 +118,7 @@ func TestUnlessStopped(t *testing.T) {
 		single(t, id)
 	}
 	engine := func() []int {
-		var pids []int
-		for _, p := range ours("containerd") {
-			pids = append(pids, p)
-		}
-		return pids
+		return ours("containerd")
 	}
 	kill := func(pids ...int) {
 		for _, p := range pids {
