@@ -218,10 +218,11 @@ func (l *Launcher) Start(ctx context.Context, id string, w Watcher) error {
 
 // take takes a stopped container over; nil without an error if it runs by now.
 func (l *Launcher) take(ctx context.Context, id string) (*store.Entry, error) {
-	for range 3 {
+	for range 20 {
 		if e := l.Store.Capture(id); e != nil {
 			return e, nil
 		}
+		time.Sleep(10 * time.Millisecond) // others may have its lock for a moment
 		rec, err := l.Store.Load(id)
 		if err != nil {
 			return nil, err

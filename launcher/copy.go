@@ -47,7 +47,7 @@ func (l *Launcher) FilesOf(ctx context.Context, rec store.Record) (*Files, error
 			return &Files{Root: root}, nil
 		}
 	}
-	e := l.Store.Capture(rec.ID)
+	e := l.capture(rec.ID)
 	if e == nil {
 		return nil, fail.New(fail.Conflict, "container %s is being started or ended, or used by another command", rec.ID[:12]).
 			Hint("try again in a moment")

@@ -33,23 +33,35 @@ func (x *execution) makeDir() error {
 	if err := os.Mkdir(base, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fail.Wrap(fail.HostCannot, err, "FIFOs of the exec")
 	}
-	path := filepath.Join(base, x.rec.ID+"-"+x.id)
-	for range 10 {
-		if err := os.Mkdir(path, 0o700); err != nil {
+	// It gets its name once it is locked: a sweep must not take it for a dead
+	// client's.
+	fresh, path := filepath.Join(base, freshExec+x.id), filepath.Join(base, x.rec.ID+"-"+x.id)
+	for range 100 {
+		if err := os.Mkdir(fresh, 0o700); errors.Is(err, fs.ErrExist) { // a sweep is about to remove it
+			time.Sleep(time.Millisecond)
+			continue
+		} else if err != nil {
 			return fail.Wrap(fail.HostCannot, err, "FIFOs of the exec")
 		}
-		// A sweep may come between, and remove what is not locked yet.
-		d, err := lockDir(path)
+		d, err := lockDir(fresh)
 		if err != nil {
 			return fail.Wrap(fail.HostCannot, err, "FIFOs of the exec")
 		}
-		if d != nil {
-			x.dir = d
-			return nil
+		if d == nil {
+			continue
 		}
+		if err := os.Rename(fresh, path); err != nil {
+			d.remove()
+			return fail.Wrap(fail.HostCannot, err, "FIFOs of the exec")
+		}
+		d.path, x.dir = path, d
+		return nil
 	}
 	return fail.New(fail.Internal, "the directory of the exec is always removed again")
 }
+
+// freshExec begins the name of a directory that is not locked yet.
+const freshExec = "new-"
 
 // lockDir locks an exec's directory; nil if it is gone, or another process has
 // the lock.
@@ -93,6 +105,12 @@ func (l *Launcher) SweepExecs(ctx context.Context) error {
 	}
 	errs := fail.Wrap(fail.HostCannot, err, "execs of clients that were killed")
 	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), freshExec) {
+			if d, _ := lockDir(filepath.Join(l.execs(), e.Name())); d != nil {
+				d.remove()
+			}
+			continue
+		}
 		id, exec, ok := strings.Cut(e.Name(), "-")
 		if !ok || len(id) != 64 || exec == "" {
 			continue

@@ -129,10 +129,20 @@ func (l *Launcher) reunite(ctx context.Context, id string) bool {
 	return false
 }
 
+// capture takes a container that nobody supervises. Another command may have
+// its lock for a moment, be it only to see whether somebody has it.
+func (l *Launcher) capture(id string) *store.Entry {
+	for end := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if e := l.Store.Capture(id); e != nil || time.Now().After(end) {
+			return e
+		}
+	}
+}
+
 // RemoveStopped removes a container nobody supervises, with its anonymous
 // volumes if asked to.
 func (l *Launcher) RemoveStopped(ctx context.Context, rec store.Record, withVolumes bool) error {
-	e := l.Store.Capture(rec.ID)
+	e := l.capture(rec.ID)
 	if e == nil {
 		return fail.New(fail.Conflict, "container %s is in use", rec.ID[:12])
 	}
@@ -172,7 +182,7 @@ func unmarshal(from typeurl.Any, to any) error { return typeurl.UnmarshalTo(from
 
 // Rename gives a container that nobody supervises another name.
 func (l *Launcher) Rename(id, name string) error {
-	e := l.Store.Capture(id)
+	e := l.capture(id)
 	if e == nil {
 		return fail.New(fail.Conflict, "container %s is in use", id[:12])
 	}
