@@ -9,6 +9,7 @@ import (
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/safe-run/safe-run/internal/fail"
@@ -120,7 +121,7 @@ func (r *run) resume(ctx context.Context) (bool, error) {
 		return false, engineError(err, "looking for the container")
 	}
 	r.spec = new(specs.Spec)
-	if err := unmarshal(c.Spec, r.spec); err != nil {
+	if err := typeurl.UnmarshalTo(c.Spec, r.spec); err != nil {
 		return false, fail.Wrap(fail.Internal, err, "the specification of container %s", r.rec.ID[:12])
 	}
 	if r.pid = t.GetProcess().GetPid(); t.GetProcess().GetStatus() == tasktypes.Status_STOPPED {
@@ -261,7 +262,7 @@ func guard(cancel context.CancelCauseFunc) (signals <-chan os.Signal, settled fu
 	}
 }
 
-// lives on says whether a container goes on without the supervisor that died.
+// livesOn says whether a container goes on without the supervisor that died.
 func (l *Launcher) livesOn(ctx context.Context, rec store.Record) bool {
 	if l.Adopt == nil || !rec.Detached || rec.Phase != store.PhaseRunning && rec.Phase != store.PhaseRestarting {
 		return false

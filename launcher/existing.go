@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/containerd/typeurl/v2"
-
 	"github.com/safe-run/safe-run/internal/control"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/store"
@@ -176,9 +174,6 @@ func (l *Launcher) RemoveRunning(ctx context.Context, rec store.Record, withVolu
 	}
 	return fail.New(fail.Internal, "the supervisor of container %s does not end", rec.ID[:12])
 }
-
-// unmarshal decodes what containerd keeps.
-func unmarshal(from typeurl.Any, to any) error { return typeurl.UnmarshalTo(from, to) }
 
 // Rename gives a container that nobody supervises another name.
 func (l *Launcher) Rename(id, name string) error {

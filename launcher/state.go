@@ -44,10 +44,6 @@ type seen struct {
 func (s *state) look() seen {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.view()
-}
-
-func (s *state) view() seen {
 	if s.turn == nil {
 		s.turn = make(chan struct{})
 	}

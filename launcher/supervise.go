@@ -67,7 +67,7 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 		select {
 		case e := <-exited:
 			if isNotFound(e.err) {
-				return ending{code: 137, err: errors.Join(r.lost(ctx, e.err, asked, finish), <-aside)}
+				return ending{code: 137, err: errors.Join(r.lost(e.err, asked, finish), <-aside)}
 			}
 			if e.err != nil {
 				if r.tty != nil {
@@ -146,7 +146,7 @@ func (r *run) deliver(ctx context.Context, first initProcess, s os.Signal) (done
 
 // lost cleans up after a container whose task is gone without a status: its
 // shim was killed, or somebody else removed it.
-func (r *run) lost(_ context.Context, err error, asked os.Signal, finish func(int) error) error {
+func (r *run) lost(err error, asked os.Signal, finish func(int) error) error {
 	err = engineError(err, "waiting for the container")
 	if asked != nil {
 		err = interrupted(asked)

@@ -159,10 +159,6 @@ var exitCodes = map[fail.Kind]int{
 // answer prints what went wrong with a verb and gives the exit code for it;
 // that of exec tells of its command, as that of run does.
 func answer(err error, execs bool) int {
-	var exit *exitError
-	if errors.As(err, &exit) {
-		return exit.code
-	}
 	var misused *misused125
 	switch {
 	case err == nil:
@@ -176,8 +172,14 @@ func answer(err error, execs bool) int {
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		all = several.Unwrap()
 	}
+	var exit *exitError
 	for _, err := range all {
-		printError(os.Stderr, err)
+		if !errors.As(err, new(*exitError)) { // that was explained already
+			printError(os.Stderr, err)
+		}
+	}
+	if errors.As(err, &exit) {
+		return exit.code
 	}
 	if k := fail.KindOf(err); execs && (k == fail.CmdNotExec || k == fail.CmdNotFound || k == fail.Refused) {
 		return exitCodes[k]

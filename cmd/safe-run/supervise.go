@@ -46,7 +46,7 @@ const (
 	jobAdopt = "adopt" // the container's lock is descriptor 3
 )
 
-// report is a line of a background supervisor's to the command that started
+// progress is a line of a background supervisor's to the command that started
 // it.
 type progress struct {
 	Created string `json:"created,omitempty"` // the container's id: it exists
@@ -123,7 +123,7 @@ func background(j job, env []string, errs *os.File, extra ...*os.File) (*exec.Cm
 
 // detached gives a job to a supervisor in the background and waits until its
 // container runs. It gives the exit code: 0, or that of the failed start,
-// which the supervisor has explained. created and ready may be nil.
+// which the supervisor has explained. on hears of each step; it may be nil.
 func detached(j job, on func(progress) error) int {
 	c, out, err := background(j, os.Environ(), os.Stderr)
 	if err != nil {
