@@ -70,6 +70,10 @@ type Request struct {
 	ActivatePath string
 	// Started is called once the program runs.
 	Started func()
+	// Observer watches the container from outside; nil: nobody does.
+	Observer Observer
+	// Advice is a hint for a program that failed and said nothing of the reason.
+	Advice string
 	// Close gives back what the request holds open; called when the container
 	// has started or failed to.
 	Close func()
