@@ -128,6 +128,7 @@ func (r *run) again(ctx context.Context) (err error) {
 	}
 	r.release()
 	rq.Streams, rq.DetachKeys, rq.Unit = r.Streams, r.DetachKeys, r.Unit
+	rq.Observer, rq.Advice = r.Observer, r.Advice
 	if r.state.look().lives == 0 {
 		rq.Started = r.Started
 	}

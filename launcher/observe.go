@@ -1,6 +1,10 @@
 package launcher
 
-import specs "github.com/opencontainers/runtime-spec/specs-go"
+import (
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
 
 // Observer watches each life of a container.
 type Observer interface {
@@ -23,4 +27,33 @@ type Life struct {
 	// On disk, ids are the image's.
 	Upper string
 	Lower []string
+}
+
+func (r *run) watched() Life {
+	l := Life{ID: r.rec.ID, PID: r.pid, Cgroup: r.rec.Cgroup, Spec: r.spec}
+	if len(r.snapMounts) != 1 {
+		return l
+	}
+	for _, o := range r.snapMounts[0].Options {
+		switch key, value, _ := strings.Cut(o, "="); key {
+		case "upperdir":
+			l.Upper = value
+		case "lowerdir":
+			l.Lower = strings.Split(value, ":")
+		}
+	}
+	return l
+}
+
+func (r *run) observe() error {
+	if r.Observer == nil {
+		return nil
+	}
+	return r.Observer.Begin(r.watched())
+}
+
+func (r *run) observed(code int, oom bool) {
+	if r.Observer != nil {
+		r.Observer.End(r.watched(), code, oom)
+	}
 }

@@ -227,7 +227,8 @@ func (r *run) settle(ctx context.Context, code int, over func(int), signals <-ch
 		r.tty.restore()
 	}
 	r.io.close()
-	if h := hint(r.spec, r.io.last.bytes()); code != 0 && h != "" {
+	r.observed(code, oom)
+	for _, h := range r.hints(code, oom) {
 		r.notice(h)
 		if r.rec.Detached { // who reads its log is who asks why it ended
 			r.sink(streamErr, []byte("safe-run: "+h+"\n"))

@@ -120,6 +120,9 @@ func (r *run) createTask(ctx context.Context) (err error) {
 	if err := fault("wait"); err != nil {
 		return err
 	}
+	if err := r.observe(); err != nil {
+		return err
+	}
 	err = r.make(ctx, func(ctx context.Context) error {
 		_, err := r.tasks.Start(ctx, &tasksapi.StartRequest{ContainerID: r.rec.ID})
 		return err

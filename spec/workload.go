@@ -50,6 +50,7 @@ type Workload struct {
 	CapDrop           []string
 	SecurityOpts      []string     // as typed, KEY[=VALUE] or KEY:VALUE
 	Seccomp           *SeccompFile // content of a seccomp=FILE option
+	AppArmor          *AppArmorRules
 	Devices           []Device
 	DeviceCgroupRules []string
 	GPUs              string
@@ -88,6 +89,10 @@ type Workload struct {
 	LogOpts         map[string]string
 	SDNotify        string // "" is NotifyStarted
 	Secrets         []Secret
+
+	// Profile is the name of the embedded or the site's profile it comes from,
+	// for the site's grants; "" if there is none, or it is a file of the caller's.
+	Profile string
 }
 
 // EnvVar is one -e or env-file entry. A nil Value removes the variable.
@@ -155,6 +160,15 @@ type SeccompFile struct {
 	Path string
 	JSON []byte
 }
+
+// AppArmorRules narrow the built-in AppArmor profile.
+type AppArmorRules struct {
+	Files []AppArmorFile // instead of all files
+}
+
+// AppArmorFile is a path with * and **, and a subset of the letters rwklmix of
+// apparmor.d(5).
+type AppArmorFile struct{ Path, Access string }
 
 // Ulimit is one --ulimit. -1 is unlimited. Name is docker's ("nofile").
 type Ulimit struct {

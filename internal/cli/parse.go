@@ -28,6 +28,8 @@ type Context struct {
 	// ReadFile reads a whole file of at most max bytes with the rights of
 	// the caller.
 	ReadFile func(path string, max int64) ([]byte, error)
+	// Profile finds the profile of --profile; nil: there are none.
+	Profile func(ref string) (Profile, error)
 }
 
 // NewContext gives the context of this process. Under sudo, files are read
@@ -53,6 +55,15 @@ type Invocation struct {
 	Namespace string // containerd namespace, "" if not given
 	Help      bool   // --help: nothing else was looked at
 	Notices   []string
+
+	Profile  *Profile // of --profile, nil if not given
+	Explain  bool     // tell at the end what was refused
+	Complain bool     // allow what the site does, and tell
+	RecordFD int      // where the recording goes as well; 0: nowhere
+}
+
+func newInvocation() *Invocation {
+	return &Invocation{Refusals: "text", Workload: spec.Workload{SigProxy: true, Pull: "missing"}}
 }
 
 // Parse reads the words after the verb. Flags end at the first word that is
@@ -64,11 +75,7 @@ type Invocation struct {
 // Invocation is never nil: with an error it holds what was read up to there,
 // so that Refusals can be followed.
 func Parse(args []string, ctx Context) (*Invocation, error) {
-	p := &parser{
-		ctx:     ctx,
-		inv:     &Invocation{Refusals: "text", Workload: spec.Workload{SigProxy: true, Pull: "missing"}},
-		pending: map[string]string{},
-	}
+	p := &parser{ctx: ctx, inv: newInvocation(), pending: map[string]string{}}
 	p.w = &p.inv.Workload
 	return p.inv, p.run(args)
 }
@@ -88,7 +95,13 @@ type parser struct {
 	egressSet            bool
 	seccompPath          string
 	platformSet          bool
+	apparmorSet          bool
 	noHealth             bool
+
+	profileRef    string
+	profile       *Profile // once its flags are applied
+	given         profileSet
+	profileEgress spec.Egress
 
 	// pending are the flags given that cannot be honoured, with the reason,
 	// told together at the end. A later harmless value of a flag that takes
@@ -127,17 +140,7 @@ func (v *value) Set(s string) error {
 
 func (p *parser) run(args []string) error {
 	table := append(Own(), Table()...)
-	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
-	fs.SetInterspersed(false)
-	fs.Usage = func() {}
-	for i := range table {
-		f := &table[i]
-		pf := fs.VarPF(&value{p, f}, f.Long, f.Short, f.Usage)
-		pf.NoOptDefVal = f.optional
-		if f.Type == Bool {
-			pf.NoOptDefVal = "true"
-		}
-	}
+	fs := p.flagSet(table)
 	if word := testWord(args, table); word != "" {
 		return fail.New(fail.Usage, "unknown flag: %s", printable(word)).
 			Hint("write -t -e NAME apart")
@@ -147,6 +150,19 @@ func (p *parser) run(args []string) error {
 	}
 	if p.inv.Help {
 		return nil
+	}
+	if p.profileRef != "" {
+		first, err := p.applyProfile()
+		if err != nil {
+			return err
+		}
+		if err := p.flagSet(table).Parse(first); err != nil {
+			return fail.Wrap(fail.Usage, p.flagError(err, table), "profile %s", quote(p.profile.Shown))
+		}
+		p.noteProfile()
+		if err := fs.Parse(args); err != nil { // the setters work on p as it is now
+			return p.flagError(err, table)
+		}
 	}
 	words := fs.Args()
 	if len(words) == 0 {
@@ -177,9 +193,26 @@ func (p *parser) run(args []string) error {
 	return p.unsupported()
 }
 
+// flagSet gives all flags to pflag.
+func (p *parser) flagSet(table []Flag) *pflag.FlagSet {
+	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	fs.SetInterspersed(false)
+	fs.Usage = func() {}
+	for i := range table {
+		f := &table[i]
+		pf := fs.VarPF(&value{p, f}, f.Long, f.Short, f.Usage)
+		pf.NoOptDefVal = f.optional
+		if f.Type == Bool {
+			pf.NoOptDefVal = "true"
+		}
+	}
+	return fs
+}
+
 // finish are the steps after all flags are known, in the order docker
 // reports: what needs several flags, files, then what exits with 1.
 var finish = []func(*parser) error{
+	(*parser).settleProfile,
 	(*parser).finishDryRun,
 	(*parser).finishPlatform,
 	(*parser).checkMemory,
@@ -193,6 +226,7 @@ var finish = []func(*parser) error{
 	(*parser).finishEnv,
 	(*parser).finishLabels,
 	(*parser).checkAttach,
+	(*parser).checkObserved,
 	(*parser).checkDetachKeys,
 }
 

@@ -53,6 +53,7 @@ func (p *parser) setSecurityOpt(v string) error {
 		}
 		p.seccompPath = val
 	}
+	p.apparmorSet = p.apparmorSet || key == "apparmor"
 	p.w.SecurityOpts = append(p.w.SecurityOpts, v)
 	return nil
 }

@@ -134,7 +134,7 @@ func Own() []Flag {
 			Long: "namespace", Type: String, Group: groupOurs, Arg: "NAME",
 			Usage: "containerd namespace to use", set: (*parser).setNamespace,
 		},
-	}, ownSuperviseFlags())
+	}, profileFlags(), ownSuperviseFlags())
 }
 
 func concat(parts ...[]Flag) []Flag {

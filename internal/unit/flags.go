@@ -19,6 +19,7 @@ import (
 // profile is named by its path, which has to be absolute.
 func Flags(w spec.Workload) ([]string, error) {
 	f := &flags{}
+	f.str("profile", w.Profile)
 	f.container(w)
 	f.process(w)
 	f.files(w)
@@ -47,6 +48,14 @@ func readBack(words []string, w spec.Workload) error {
 				return nil, fail.New(fail.NotFound, "%.128q is not a file by an absolute path", path)
 			}
 			return w.Seccomp.JSON, nil
+		},
+		// What a profile's flags said is in w already.
+		Profile: func(ref string) (cli.Profile, error) {
+			p := cli.Profile{Name: ref, Shown: ref, AppArmor: w.AppArmor}
+			if w.Seccomp != nil && slices.Contains(w.SecurityOpts, cli.ProfileSeccomp) {
+				p.Shown, p.Seccomp = w.Seccomp.Path, w.Seccomp.JSON
+			}
+			return p, nil
 		},
 	})
 	if err != nil {
@@ -194,7 +203,9 @@ func (f *flags) security(w spec.Workload) {
 	f.on("privileged", w.Privileged)
 	f.list("cap-add", w.CapAdd)
 	f.list("cap-drop", w.CapDrop)
-	f.list("security-opt", w.SecurityOpts)
+	f.list("security-opt", slices.DeleteFunc(slices.Clone(w.SecurityOpts), func(o string) bool {
+		return o == cli.ProfileSeccomp && w.Profile != ""
+	}))
 	for _, d := range w.Devices {
 		f.add("device", d.Raw)
 	}

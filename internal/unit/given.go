@@ -27,7 +27,7 @@ func (g *given) Set(v string) error {
 	return nil
 }
 
-// FromFlags reads the words after run. The files of variables and labels stay
+// FromFlags reads the words after run. The files of variables and labels, and the profile, stay
 // files, and -e NAME stays the variable of whoever starts the container: what
 // they hold today is not written into a unit.
 func FromFlags(args []string, ctx cli.Context) (w spec.Workload, o Options, err error) {
@@ -36,8 +36,8 @@ func FromFlags(args []string, ctx cli.Context) (w spec.Workload, o Options, err 
 	if err != nil {
 		return w, o, err
 	}
-	if inv.DryRun != "" || inv.Help {
-		return w, o, fail.New(fail.Usage, "--dry-run and --help have no place in a unit")
+	if inv.DryRun != "" || inv.Help || inv.Explain || inv.Complain {
+		return w, o, fail.New(fail.Usage, "--dry-run, --help, --explain and --complain have no place in a unit")
 	}
 	pairs, rest, err := split(args)
 	if err != nil {
@@ -49,6 +49,12 @@ func FromFlags(args []string, ctx cli.Context) (w spec.Workload, o Options, err 
 		switch p.long {
 		case "env-file", "label-file":
 			o.Files = append(o.Files, "--"+p.long+"="+abs(ctx.Cwd, p.value))
+			continue
+		case "profile":
+			if cli.ProfileFile(p.value) {
+				p.value = abs(ctx.Cwd, p.value)
+			}
+			o.Files = append(o.Files, "--profile="+p.value)
 			continue
 		case "restart":
 			never = p.value == spec.RestartNo
