@@ -115,10 +115,11 @@ build/images/probe.tar: build/mkimage probe
 	@mkdir -p $(@D)
 	@build/mkimage -o $@ -name safe-run-probe:latest probe build/probe build/probe32
 
-servers: build/images/nginx.tar build/images/redis.tar ## build/images: nginx and redis out of this Debian's packages
+SERVERS := nginx redis apache node python tcpdump chrony postgres mariadb haproxy memcached
+servers: $(SERVERS:%=build/images/%.tar) ## build/images: nginx, redis and others out of this Debian's packages
 
 # Downloaded once; `make clean` and this again to have newer packages.
-build/images/nginx.tar build/images/redis.tar: $(wildcard tests/imagekit/*.go) | deps build/mkimage
+$(SERVERS:%=build/images/%.tar): $(wildcard tests/imagekit/*.go) | deps build/mkimage
 	@mkdir -p $(@D)
 	@build/mkimage -o $@ $(basename $(@F)) -debs build/debs
 

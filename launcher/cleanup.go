@@ -55,7 +55,7 @@ func (l *Launcher) remove(ctx context.Context, e *store.Entry, rec store.Record)
 		err = removeCgroups(rec.Cgroup)
 	}
 	if err == nil {
-		err = errors.Join(dropSources(e.IO), l.dropImages(ctx, rec.ID, e.Dir))
+		err = errors.Join(dropSources(e.IO), l.dropImages(ctx, rec.ID, e.Dir), l.dropAppArmor(rec.ID))
 	}
 	if err = errors.Join(err, snapErr, netErr); err != nil {
 		e.Release()
@@ -243,6 +243,9 @@ func (l *Launcher) end(ctx context.Context, e *store.Entry, rec store.Record, co
 	var netErr error
 	wg.Go(func() { netErr = l.removeNetwork(ctx, e.Dir) })
 	err := l.removeTask(ctx, rec.ID)
+	if err == nil {
+		err = l.dropAppArmor(rec.ID)
+	}
 	wg.Wait()
 	err = errors.Join(err, netErr)
 	rec.Phase, rec.ExitCode, rec.PID, rec.Paused = store.PhaseExited, code, 0, false

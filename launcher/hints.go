@@ -31,8 +31,10 @@ func (r *run) hints(code int, oom bool) (all []string) {
 		all = append(all, h)
 	}
 	// After a signal somebody wanted it to end.
-	if r.Advice != "" && code < 128 {
-		all = append(all, r.Advice)
+	if r.Advice != nil && code < 128 {
+		if h := r.Advice(); h != "" {
+			all = append(all, h)
+		}
 	}
 	return all
 }

@@ -72,8 +72,8 @@ type Request struct {
 	Started func()
 	// Observer watches the container from outside; nil: nobody does.
 	Observer Observer
-	// Advice is a hint for a program that failed and said nothing of the reason.
-	Advice string
+	// Advice gives a hint for a program that has failed, "" for none; nil: there is none.
+	Advice func() string
 	// Close gives back what the request holds open; called when the container
 	// has started or failed to.
 	Close func()

@@ -55,6 +55,9 @@ func (r *run) createContainer(ctx context.Context) error {
 // createTask has the runtime set the container up, compares what the kernel
 // enforces with the spec, and starts the user's program.
 func (r *run) createTask(ctx context.Context) (err error) {
+	if err := r.holdAppArmor(ctx); err != nil {
+		return err
+	}
 	uid, gid := r.ioOwner()
 	opts, err := typeurl.MarshalAny(&runcoptions.Options{IoUid: uid, IoGid: gid, Root: r.RuncRoot})
 	if err != nil {

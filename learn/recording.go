@@ -5,6 +5,7 @@ package learn
 import (
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,10 +21,24 @@ type Recording struct {
 	Sockets      []SocketUse     `json:"sockets,omitempty"`
 	Refused      []RefusedCall   `json:"refused,omitempty"`
 	Written      []Written       `json:"written,omitempty"` // what is in the overlay's upper directory
-	Peak         Peak            `json:"peak"`
-	Limits       Reached         `json:"limits"`
-	Exit         int             `json:"exit"`           // exit code of the program
-	Lost         uint64          `json:"lost,omitempty"` // events that could not be kept
+	// Links say where paths lead that go through links of the root file system.
+	Links  map[string]string `json:"links,omitempty"`
+	Peak   Peak              `json:"peak"`
+	Limits Reached           `json:"limits"`
+	Exit   int               `json:"exit"`           // exit code of the program
+	Lost   uint64            `json:"lost,omitempty"` // events that could not be kept
+	Had    Had               `json:"had"`
+}
+
+// Had is what the recorded container was given.
+type Had struct {
+	Image        string        `json:"image,omitempty"` // with its digest
+	Capabilities []string      `json:"capabilities,omitempty"`
+	Mounts       []specs.Mount `json:"mounts,omitempty"`
+	Memory       int64         `json:"memory,omitempty"` // limit in bytes, 0: none
+	Pids         int64         `json:"pids,omitempty"`   // limit, 0: none
+	OwnSeccomp   bool          `json:"ownSeccomp,omitempty"`
+	Egress       bool          `json:"egress,omitempty"` // connections were held to a list
 }
 
 // CapabilityUse is a capability the kernel asked for.

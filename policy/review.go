@@ -162,6 +162,7 @@ func allowIDs() map[string]func(*spec.Grants) {
 		"uts-host":            func(g *spec.Grants) { g.HostUTS = true },
 		"seccomp-unconfined":  func(g *spec.Grants) { g.UnconfinedSeccomp = true },
 		"apparmor-unconfined": func(g *spec.Grants) { g.UnconfinedAppArmor = true },
+		"apparmor-profile":    func(g *spec.Grants) { g.NamedAppArmor = true },
 		"label-disable":       func(g *spec.Grants) { g.LabelDisable = true },
 		"new-privileges":      func(g *spec.Grants) { g.NewPrivileges = true },
 		"publish-address":     func(*spec.Grants) {}, // nothing of the specification hangs on it

@@ -38,8 +38,9 @@ func (o securityOpt) on() (on, ok bool) {
 	return on, err == nil
 }
 
-// ownProfiles are the AppArmor names that stand for this program's own profile.
-func ownProfile(name string) bool {
+// OwnAppArmor says whether an AppArmor name stands for this program's own
+// profile.
+func OwnAppArmor(name string) bool {
 	return name == "docker-default" || name == "safe-run-default"
 }
 
@@ -90,11 +91,11 @@ func securityRules() []Rule {
 			}),
 		},
 		{
-			ID: "apparmor-profile", Title: "Other AppArmor profiles",
+			ID: "apparmor-profile", Title: "Other AppArmor profiles", Grant: "allow",
 			GivesAway: "whatever that profile allows: nobody can tell here that it is as tight as the built-in one",
-			SaferWay:  "keep the built-in profile (apparmor=docker-default names it)",
+			SaferWay:  "keep the built-in profile (apparmor=docker-default names it), or narrow it: the files rules of a profile's apparmor part",
 			Check: opts(func(_ *Request, o securityOpt) (Finding, bool) {
-				return Finding{}, o.key == "apparmor" && !o.is("unconfined") && !ownProfile(o.value)
+				return Finding{Need: allow("apparmor-profile")}, o.key == "apparmor" && !o.is("unconfined") && !OwnAppArmor(o.value)
 			}),
 		},
 		{

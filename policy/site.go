@@ -74,15 +74,11 @@ type LimitSet struct {
 // Size is a number of bytes, written as a number or as 512m, 2g, 1.5GiB.
 type Size int64
 
-// UnmarshalYAML reads a size.
-func (s *Size) UnmarshalYAML(unmarshal func(any) error) error {
-	var v any
-	if err := unmarshal(&v); err != nil {
-		return err
-	}
-	n, err := units.RAMInBytes(fmt.Sprint(v))
+// UnmarshalText reads a size.
+func (s *Size) UnmarshalText(text []byte) error {
+	n, err := units.RAMInBytes(string(text))
 	if err != nil || n <= 0 {
-		return fmt.Errorf("%.40q is not a size; write a number of bytes or 512m, 2g", fmt.Sprint(v))
+		return fmt.Errorf("%.40q is not a size; write a number of bytes or 512m, 2g", text)
 	}
 	*s = Size(n)
 	return nil

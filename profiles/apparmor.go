@@ -2,14 +2,19 @@ package profiles
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
 )
@@ -24,9 +29,7 @@ import (
 const apparmorTemplate = `@{PROC}=/proc/
 
 profile NAME flags=(attach_disconnected,mediate_deleted) {
-  file,
-  capability,
-
+` + anyFile + `
   network unix,
   network inet,
   network inet6,
@@ -66,6 +69,9 @@ profile NAME flags=(attach_disconnected,mediate_deleted) {
 }
 `
 
+// anyFile are the rules that NarrowAppArmor puts narrower ones in place of.
+const anyFile = "  file,\n  capability,\n"
+
 // AppArmor gives the text of the AppArmor profile under a name. The name must
 // be one word of letters, digits, dots, dashes and underscores.
 func AppArmor(name string) string {
@@ -92,12 +98,18 @@ var apparmorParser = []string{"/sbin/apparmor_parser", "/usr/sbin/apparmor_parse
 // be called where the kernel has AppArmor. Errors have kind HostCannot.
 func LoadAppArmor(ctx context.Context) error {
 	name := AppArmorName()
+	return load(ctx, name, AppArmor(name))
+}
+
+// load loads a profile, if it is not loaded yet, and makes sure that it is
+// enforced.
+func load(ctx context.Context, name, text string) error {
 	mode, err := AppArmorMode(name)
 	if err != nil {
 		return err
 	}
 	if mode == "" {
-		if err := parseIn(ctx, AppArmor(name)); err != nil {
+		if err := parseIn(ctx, text); err != nil {
 			return err
 		}
 		if mode, err = AppArmorMode(name); err != nil {
@@ -136,20 +148,50 @@ func modeIn(s *bufio.Scanner, name string) (string, error) {
 	return "", fail.Wrap(fail.HostCannot, s.Err(), "reading the loaded AppArmor profiles")
 }
 
-// parseIn loads a profile's text. -K keeps the parser from writing its cache.
+// The most the parser may use on a profile's text, part of which can be
+// somebody else's.
+const (
+	parserMemory = 1 << 29 // bytes
+	parserCPU    = 20      // seconds
+)
+
+// parseIn loads a profile's text. -K keeps the parser from writing its cache;
+// -r replaces one of that name in one step.
 func parseIn(ctx context.Context, text string) error {
 	for _, parser := range apparmorParser {
 		if _, err := os.Stat(parser); err != nil {
 			continue
 		}
-		c := exec.CommandContext(ctx, parser, "-Kr")
-		c.Stdin = strings.NewReader(text)
-		c.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
-		if out, err := c.CombinedOutput(); err != nil {
-			return fail.Wrap(fail.HostCannot, err, "%s: %.500q", parser, out)
-		}
-		return nil
+		out, err := runParser(ctx, parser, text, "-Kr")
+		return fail.Wrap(fail.HostCannot, err, "%s: %.500q", parser, out)
 	}
 	return fail.New(fail.HostCannot, "the kernel has AppArmor but apparmor_parser is not installed, so no profile can be loaded").
 		Hint("install the package apparmor")
+}
+
+// runParser runs the parser on a text and gives what it says.
+func runParser(ctx context.Context, parser, text string, args ...string) ([]byte, error) {
+	c := exec.CommandContext(ctx, parser, args...)
+	c.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	in, err := c.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	// Before it has read anything.
+	for what, most := range map[int]uint64{unix.RLIMIT_AS: parserMemory, unix.RLIMIT_CPU: parserCPU} {
+		if lerr := unix.Prlimit(c.Process.Pid, what, &unix.Rlimit{Cur: most, Max: most}, nil); lerr != nil && err == nil {
+			err = fmt.Errorf("limits of the parser: %w", lerr)
+		}
+	}
+	if err == nil {
+		_, err = io.WriteString(in, text)
+	}
+	_ = in.Close()
+	err = errors.Join(c.Wait(), err)
+	return out.Bytes(), err
 }

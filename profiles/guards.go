@@ -58,6 +58,11 @@ func guards(o Options) map[string]guard {
 		// opened without any privilege (CVE-2026-43284).
 		{equal(0, unix.AF_NETLINK), equal(2, unix.NETLINK_ROUTE)},
 	}
+	if slices.Contains(o.Capabilities, "CAP_NET_RAW") && slices.Contains(o.Capabilities, "CAP_NET_ADMIN") {
+		// What captures packets. Its code in the kernel has been a way out
+		// (CVE-2017-7308, CVE-2020-14386), so NET_RAW, which is free, is not enough.
+		network = append(network, []specs.LinuxSeccompArg{equal(0, unix.AF_PACKET)})
+	}
 	g := map[string]guard{
 		"clone":  {{masked(cloneArg, forbidden, 0)}},
 		"socket": append(guard{{equal(0, unix.AF_UNIX)}}, network...),

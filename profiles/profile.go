@@ -5,6 +5,9 @@ import "time"
 // Profile is what an application asks for: the content of a profile file. It
 // grants nothing by itself: it stands for flags of the command line
 // (see Flags), which the site's policy judges like typed ones.
+//
+// An entry of a list of which only the field marked short is given may be
+// written as that alone: capabilities: [CHOWN].
 type Profile struct {
 	Version     int    `yaml:"version"` // of the format: 1
 	Name        string `yaml:"name,omitempty"`
@@ -47,7 +50,7 @@ type Evidence struct {
 
 // Capability is one capability, CHOWN or CAP_CHOWN.
 type Capability struct {
-	Name     string    `yaml:"name"`
+	Name     string    `yaml:"name,short"`
 	Why      string    `yaml:"why,omitempty"`
 	Evidence *Evidence `yaml:"evidence,omitempty"`
 }
@@ -79,7 +82,7 @@ type AppArmorFile struct {
 
 // Writable is a directory the application writes to.
 type Writable struct {
-	Path string `yaml:"path"`
+	Path string `yaml:"path,short"`
 	// Volume is the name of a volume; "anonymous" is one without a name. "" is
 	// a tmpfs.
 	Volume   string    `yaml:"volume,omitempty"`
@@ -102,7 +105,7 @@ type Bind struct {
 
 // Device is a character device.
 type Device struct {
-	Path        string `yaml:"path"`
+	Path        string `yaml:"path,short"`
 	Target      string `yaml:"target,omitempty"`
 	Permissions string `yaml:"permissions,omitempty"` // subset of rwm
 	Why         string `yaml:"why,omitempty"`
@@ -111,14 +114,14 @@ type Device struct {
 // Port is a port the application listens on: PORT[/PROTO] is exposed,
 // [ADDRESS:]HOSTPORT:PORT[/PROTO] is published, as with -p.
 type Port struct {
-	Port     string    `yaml:"port"`
+	Port     string    `yaml:"port,short"`
 	Why      string    `yaml:"why,omitempty"`
 	Evidence *Evidence `yaml:"evidence,omitempty"`
 }
 
 // Egress is one HOST:PORT[/PROTO] of --egress, or the word none.
 type Egress struct {
-	To  string `yaml:"to"`
+	To  string `yaml:"to,short"`
 	Why string `yaml:"why,omitempty"`
 }
 

@@ -44,6 +44,10 @@ func Capability(typed string) (string, error) {
 	return name, nil
 }
 
+// BoundingSet gives the capabilities (CAP_ names, sorted) that Build gives a
+// container with these grants. Errors have kind Usage or Refused.
+func BoundingSet(w Workload, g Grants) ([]string, error) { return capabilities(w, g) }
+
 // capabilities are what the container gets: asked for, not dropped, and free
 // or granted. Without --cap-add it is empty, so --cap-drop, also of ALL, can
 // only take back an addition. Sorted.

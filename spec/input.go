@@ -122,6 +122,7 @@ type Grants struct {
 	HostUTS            bool
 	UnconfinedSeccomp  bool
 	UnconfinedAppArmor bool
+	NamedAppArmor      bool // a profile the site has loaded, by --security-opt apparmor=NAME
 	LabelDisable       bool
 	NewPrivileges      bool
 	WritableRootfs     bool

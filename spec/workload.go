@@ -101,6 +101,17 @@ type EnvVar struct {
 	Value *string
 }
 
+// AppArmorProfile is the AppArmor profile that the last of the security options
+// names, "unconfined" among them; "" if none does.
+func (w Workload) AppArmorProfile() (name string) {
+	for _, typed := range w.SecurityOpts {
+		if key, value := cutOption(typed); key == "apparmor" {
+			name = value
+		}
+	}
+	return name
+}
+
 // MountType says where the content of a Mount comes from.
 type MountType string
 
@@ -161,7 +172,8 @@ type SeccompFile struct {
 	JSON []byte
 }
 
-// AppArmorRules narrow the built-in AppArmor profile.
+// AppArmorRules narrow the built-in AppArmor profile to some files, and to the
+// capabilities the container has.
 type AppArmorRules struct {
 	Files []AppArmorFile // instead of all files
 }

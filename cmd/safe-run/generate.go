@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/safe-run/safe-run/internal/cli"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/store"
 	"github.com/safe-run/safe-run/internal/unit"
@@ -164,7 +163,7 @@ func toRun(words []string) (w spec.Workload, u unit.Options, err error) {
 		}
 		fmt.Fprintf(os.Stderr, "safe-run: there is no container %.64q; the unit runs the image of that name\n", words[0])
 	}
-	ctx, err := cli.NewContext()
+	ctx, err := cliContext()
 	if err != nil {
 		return w, u, err
 	}

@@ -106,13 +106,45 @@ func besideEngine(s *session, names ...string) string {
 	return ""
 }
 
+// appArmor chooses the container's AppArmor profile: the built-in one, one the
+// site has loaded, or the built-in one narrowed by the workload's rules. The
+// last is loaded by the launcher, which knows its containers.
+func appArmor(ctx context.Context, rq *launcher.Request, f spec.Features) error {
+	named := rq.Workload.AppArmorProfile()
+	own := named == "" || policy.OwnAppArmor(named)
+	switch {
+	case rq.Workload.AppArmor != nil:
+		if !own {
+			return fail.New(fail.Usage, "--security-opt apparmor=%.64q, and a profile with AppArmor rules: they exclude each other", named).
+				Hint("leave one of them out")
+		}
+		if !f.AppArmor {
+			return fail.New(fail.HostCannot, "the profile has AppArmor rules, and this kernel has no AppArmor").
+				Hint("boot it with lsm=...,apparmor, or take the rules out of the profile")
+		}
+		_, run := place()
+		n, err := launcher.NarrowAppArmor(rq.Workload, rq.Grants, run)
+		rq.AppArmorProfile = n.Name
+		return err
+	case named == "unconfined", rq.Grants.UnconfinedAppArmor:
+		return nil
+	case !own:
+		if !rq.Grants.NamedAppArmor {
+			return fail.New(fail.Refused, "--security-opt apparmor=%.64q is not granted", named)
+		}
+		rq.AppArmorProfile = named
+		return profiles.RequireAppArmor(named)
+	case f.AppArmor:
+		rq.AppArmorProfile = profiles.AppArmorName()
+		return profiles.LoadAppArmor(ctx)
+	}
+	return nil
+}
+
 // confine sees to the security module's profile or label.
 func confine(ctx context.Context, rq *launcher.Request, f spec.Features) error {
-	if f.AppArmor && !rq.Grants.UnconfinedAppArmor {
-		if err := profiles.LoadAppArmor(ctx); err != nil {
-			return err
-		}
-		rq.AppArmorProfile = profiles.AppArmorName()
+	if err := appArmor(ctx, rq, f); err != nil {
+		return err
 	}
 	if f.SELinux && !rq.Grants.LabelDisable {
 		// A random pair of categories separates containers from each other.

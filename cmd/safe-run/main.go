@@ -82,11 +82,9 @@ func dispatch(args []string) int {
 // unbuilt are the words that will be verbs, with what to do until then. None
 // of them may be taken for an image and fetched from a registry.
 var unbuilt = map[string]string{
-	"audit":   "safe-run --dry-run=summary IMAGE tells what a container is started with",
-	"learn":   "safe-run --dry-run=summary IMAGE tells what a container is started with",
-	"profile": "safe-run policy show prints the rules in force",
-	"export":  "safe-run --dry-run IMAGE prints the OCI specification",
-	"doctor":  "a launch names what the host lacks",
+	"audit":  "safe-run --dry-run=summary IMAGE tells what a container is started with",
+	"export": "safe-run --dry-run IMAGE prints the OCI specification",
+	"doctor": "a launch names what the host lacks",
 }
 
 func verbNamed(root *cobra.Command, name string) bool {
@@ -131,7 +129,7 @@ func verbs() *cobra.Command {
 		startVerb(), restartVerb(), pauseVerb(), unpauseVerb(), attachVerb(), renameVerb(), cpVerb(), portVerb(),
 		topVerb(), statsVerb(), eventsVerb(), networkVerb(), volumeVerb(), systemVerb(removeContainer), generateVerb(),
 		tagVerb(), saveVerb(), infoVerb(), imageVerb(), containerVerb(removeContainer),
-		engineVerb(), policyVerb(), about, superviseVerb(), faultsVerb(), manVerb(),
+		engineVerb(), policyVerb(), profileVerb(), learnVerb(), about, superviseVerb(), faultsVerb(), manVerb(),
 	)
 	root.SetHelpCommand(helpVerb(root))
 	root.InitDefaultHelpCmd()

@@ -44,6 +44,7 @@ func judge(w *spec.Workload) (*judgement, error) {
 	}
 	return &judgement{w, site, features, set, policy.Request{
 		Workload: *w, Sources: set.Sources, DeviceSources: set.Devices, Stores: []string{stateRoot, stateRun}, Host: features, Site: site,
+		Profile: w.Profile,
 		CheckSeccomp: func(b []byte) error {
 			_, err := profiles.ParseSeccomp(b, profiles.Options{Arch: features.Arch})
 			return err

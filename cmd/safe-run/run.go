@@ -27,7 +27,7 @@ var errRefused = errors.New("refused")
 // run is the main verb. verb is "run", or "" where the word was left out.
 func run(args []string, verb string) int {
 	ahead := dialAhead()
-	cctx, err := cli.NewContext()
+	cctx, err := cliContext()
 	if err != nil {
 		return report(err, "")
 	}
@@ -105,6 +105,13 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed, tell 
 	if err != nil {
 		return 0, err
 	}
+	var o *observer
+	if inv.DryRun == "" {
+		if o, err = observe(inv); err != nil {
+			return 0, err
+		}
+		defer o.close()
+	}
 
 	s, err := connect(ctx, inv.Address, inv.Namespace, ahead)
 	if err != nil {
@@ -127,9 +134,19 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed, tell 
 	if err != nil {
 		return 0, err
 	}
+	if err := madeFor(inv.Profile, img); err != nil {
+		return 0, err
+	}
+	asked := *w
+	if inv.Complain {
+		j.widen(img)
+	}
 	grants, refusals := j.review(&img)
 	if len(refusals) > 0 {
 		return 0, printRefusals(inv.Refusals, refusals)
+	}
+	if inv.Complain {
+		j.open(&grants)
 	}
 	lr, err := j.request(ctx, s, img, grants)
 	if err != nil {
@@ -167,7 +184,27 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed, tell 
 		return 0, dryRun(ctx, s, lr, inv.DryRun)
 	}
 	running = true
-	return s.launcher.Run(ctx, lr)
+	if o == nil {
+		lr.Advice = func() string { return advice(inv, img) }
+		return s.launcher.Run(ctx, lr)
+	}
+	lr.Observer = o
+	o.watches(w, img)
+	tellAll := func() {
+		if inv.Complain {
+			o.complained(asked, j)
+		} else {
+			o.explain(j)
+		}
+	}
+	if o.out != nil { // it is told by who reads the recording
+		tellAll = func() {}
+	}
+	stop := o.onInterrupt(tellAll)
+	code, err := s.launcher.Run(ctx, lr)
+	stop()
+	tellAll()
+	return code, errors.Join(err, o.save())
 }
 
 // notice tells the user something in one line.

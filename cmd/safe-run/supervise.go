@@ -233,7 +233,7 @@ func dupStdout() int {
 
 func supervisedRun(j job, tell *reporter) error {
 	ahead := dialAhead()
-	cctx, err := cli.NewContext()
+	cctx, err := cliContext()
 	if err != nil {
 		return err
 	}

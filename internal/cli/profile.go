@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/spec"
@@ -35,11 +34,6 @@ type profileSet struct {
 // ProfileSeccomp stands in the security options of a workload for the filter
 // its profile brings.
 const ProfileSeccomp = "seccomp=profile"
-
-// ProfileFile says whether the value of --profile is a file, and not a name.
-func ProfileFile(ref string) bool {
-	return strings.Contains(ref, "/") || strings.HasSuffix(ref, ".yaml") || strings.HasSuffix(ref, ".yml")
-}
 
 // setProfile keeps the name; run applies it.
 func (p *parser) setProfile(v string) error {

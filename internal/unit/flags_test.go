@@ -101,12 +101,12 @@ func TestRoundTrip(t *testing.T) {
 		if !reflect.DeepEqual(w, again) {
 			t.Errorf("%s\nis written as %q\n%+v\n%+v", l, words, w, again)
 		}
-		pairs, _, err := split(args)
+		pairs, _, err := cli.Split(args)
 		if err != nil {
 			t.Errorf("%s: %v", l, err)
 		}
 		for _, p := range pairs {
-			seen[p.long] = true
+			seen[p.Long] = true
 		}
 	}
 	notWorkload := []string{"help", "env-file", "label-file", "dry-run", "refusals", "address", "namespace", "explain", "complain", "record-fd"}

@@ -5,27 +5,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/pflag"
-
 	"github.com/safe-run/safe-run/internal/cli"
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/profiles"
 	"github.com/safe-run/safe-run/spec"
 )
-
-// given notes a flag when pflag finds it.
-type given struct {
-	long string
-	to   *[]pair
-}
-
-type pair struct{ long, value string }
-
-func (g *given) String() string { return "" }
-func (g *given) Type() string   { return "value" }
-func (g *given) Set(v string) error {
-	*g.to = append(*g.to, pair{g.long, v})
-	return nil
-}
 
 // FromFlags reads the words after run. The files of variables and labels, and the profile, stay
 // files, and -e NAME stays the variable of whoever starts the container: what
@@ -39,27 +23,27 @@ func FromFlags(args []string, ctx cli.Context) (w spec.Workload, o Options, err 
 	if inv.DryRun != "" || inv.Help || inv.Explain || inv.Complain {
 		return w, o, fail.New(fail.Usage, "--dry-run, --help, --explain and --complain have no place in a unit")
 	}
-	pairs, rest, err := split(args)
+	pairs, rest, err := cli.Split(args)
 	if err != nil {
 		return w, o, err
 	}
 	var words []string
 	never := false
 	for _, p := range pairs {
-		switch p.long {
+		switch p.Long {
 		case "env-file", "label-file":
-			o.Files = append(o.Files, "--"+p.long+"="+abs(ctx.Cwd, p.value))
+			o.Files = append(o.Files, "--"+p.Long+"="+abs(ctx.Cwd, p.Value))
 			continue
 		case "profile":
-			if cli.ProfileFile(p.value) {
-				p.value = abs(ctx.Cwd, p.value)
+			if profiles.IsFile(p.Value) {
+				p.Value = abs(ctx.Cwd, p.Value)
 			}
-			o.Files = append(o.Files, "--profile="+p.value)
+			o.Files = append(o.Files, "--profile="+p.Value)
 			continue
 		case "restart":
-			never = p.value == spec.RestartNo
+			never = p.Value == spec.RestartNo
 		}
-		words = append(words, "--"+p.long+"="+p.value)
+		words = append(words, "--"+p.Long+"="+p.Value)
 	}
 	// A platform the environment asks for is part of what was asked.
 	platform := func(n string) (string, bool) {
@@ -89,28 +73,6 @@ func FromFlags(args []string, ctx cli.Context) (w spec.Workload, o Options, err 
 		w.Name = nameOf(w.Image)
 	}
 	return w, o, nil
-}
-
-// split gives the flags of args, in their order and by their long names, and
-// the words after them.
-func split(args []string) (pairs []pair, rest []string, err error) {
-	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
-	fs.SetInterspersed(false)
-	fs.Usage = func() {}
-	for _, f := range append(cli.Own(), cli.Table()...) {
-		long := f.Long
-		if f.AliasOf != "" {
-			long = f.AliasOf
-		}
-		pf := fs.VarPF(&given{long, &pairs}, f.Long, f.Short, "")
-		if f.Type == cli.Bool {
-			pf.NoOptDefVal = "true"
-		}
-	}
-	if err := fs.Parse(args); err != nil {
-		return nil, nil, fail.New(fail.Usage, "%.200q", err.Error())
-	}
-	return pairs, fs.Args(), nil
 }
 
 func abs(cwd, path string) string {

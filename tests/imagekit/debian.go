@@ -10,9 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Debian makes the entries of a root file system out of packages: those
@@ -124,11 +127,21 @@ type deb struct {
 func assemble(files, names []string) ([]Entry, error) {
 	packages := map[string]*deb{}
 	owner := map[string]*deb{} // of a shared library, by file name
-	for _, f := range files {
-		p, err := unpack(f)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f, err)
-		}
+	unpacked := make([]*deb, len(files))
+	group := new(errgroup.Group)
+	group.SetLimit(runtime.NumCPU())
+	for i, f := range files {
+		group.Go(func() (err error) {
+			if unpacked[i], err = unpack(f); err != nil {
+				err = fmt.Errorf("%s: %w", f, err)
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for _, p := range unpacked {
 		packages[p.name] = p
 		for _, e := range p.entries {
 			if dir, file := filepath.Split(e.Path); strings.Contains(file, ".so") && strings.HasPrefix(dir, "usr/lib") {
@@ -277,6 +290,7 @@ func trimmed(name string) bool {
 			return true
 		}
 	}
-	// Converters of character sets, a third of the C library's size.
-	return strings.Contains(name+"/", "/gconv/")
+	// Converters of character sets, a third of the C library's size; what
+	// PostgreSQL's compiler of queries wants, with LLVM ten times PostgreSQL's.
+	return strings.Contains(name+"/", "/gconv/") || strings.Contains(name+"/", "/bitcode/") || strings.HasSuffix(name, "/llvmjit.so")
 }

@@ -22,7 +22,7 @@ func Skeleton() []Entry {
 	home.UID, home.GID = 1000, 1000
 	return []Entry{
 		Dir("bin", 0o755), Dir("dev", 0o755), Dir("etc", 0o755), Dir("home", 0o755), home,
-		Dir("proc", 0o555), Dir("root", 0o700), Dir("run", 0o755), Dir("sys", 0o555),
+		Dir("opt", 0o755), Dir("proc", 0o555), Dir("root", 0o700), Dir("run", 0o755), Dir("sys", 0o555),
 		Dir("tmp", 0o1777), Dir("usr", 0o755), Dir("usr/bin", 0o755),
 		Dir("var", 0o755), Dir("var/tmp", 0o1777),
 		File("etc/passwd", 0o644, passwd), File("etc/group", 0o644, group),

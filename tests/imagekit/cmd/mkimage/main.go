@@ -10,16 +10,19 @@
 //	files   [-busybox FILE] [-n N]   busybox and N small files
 //	scratch PROGRAM                  one static program at /program, nothing else
 //	nginx   [-debs DIR]              nginx of this host's Debian, downloaded to DIR
-//	redis   [-debs DIR]              redis, likewise
+//	apache, chrony, haproxy, mariadb, memcached, node, postgres, python, redis, tcpdump  likewise
 package main
 
 import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -44,7 +47,7 @@ func run(args []string, stdout io.Writer) error {
 		return err
 	}
 	if fs.NArg() == 0 {
-		return fmt.Errorf("no preset; want one of busybox, probe, files, scratch, nginx, redis")
+		return fmt.Errorf("no preset; want one of busybox, probe, files, scratch, %s", strings.Join(slices.Sorted(maps.Keys(servers())), ", "))
 	}
 	img, err := preset(fs.Arg(0), fs.Args()[1:])
 	if err != nil {
@@ -74,6 +77,24 @@ func run(args []string, stdout io.Writer) error {
 	})
 }
 
+// servers are the presets out of Debian's packages, which are in the folder
+// the function gets.
+func servers() map[string]func(debs string) (imagekit.Image, error) {
+	return map[string]func(string) (imagekit.Image, error){
+		"apache":    imagekit.Apache,
+		"chrony":    imagekit.Chrony,
+		"haproxy":   imagekit.HAProxy,
+		"mariadb":   imagekit.MariaDB,
+		"memcached": imagekit.Memcached,
+		"nginx":     imagekit.Nginx,
+		"node":      imagekit.Node,
+		"postgres":  imagekit.Postgres,
+		"python":    imagekit.Python,
+		"redis":     imagekit.Redis,
+		"tcpdump":   imagekit.Tcpdump,
+	}
+}
+
 func preset(name string, args []string) (imagekit.Image, error) {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	busybox := fs.String("busybox", "/bin/busybox", "static busybox to use")
@@ -86,11 +107,10 @@ func preset(name string, args []string) (imagekit.Image, error) {
 	if err != nil {
 		return imagekit.Image{}, err
 	}
+	if server := servers()[name]; server != nil {
+		return server(folder)
+	}
 	switch name {
-	case "nginx":
-		return imagekit.Nginx(folder)
-	case "redis":
-		return imagekit.Redis(folder)
 	case "busybox":
 		return imagekit.Busybox(*busybox)
 	case "files":
@@ -110,7 +130,7 @@ func preset(name string, args []string) (imagekit.Image, error) {
 		}
 		return imagekit.Probe(programs...)
 	}
-	return imagekit.Image{}, fmt.Errorf("unknown preset %q; want busybox, probe, files, scratch, nginx or redis", name)
+	return imagekit.Image{}, fmt.Errorf("unknown preset %q; want busybox, probe, files, scratch, or one of %s", name, strings.Join(slices.Sorted(maps.Keys(servers())), ", "))
 }
 
 // write gives the archive its name only when it is complete.

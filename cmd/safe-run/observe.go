@@ -1,0 +1,308 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/safe-run/safe-run/internal/cli"
+	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/launcher"
+	"github.com/safe-run/safe-run/learn"
+	"github.com/safe-run/safe-run/policy"
+	"github.com/safe-run/safe-run/spec"
+)
+
+// observer is what --explain and --complain look at a container with.
+type observer struct {
+	recorder *learn.Recorder
+	mode     learn.Mode
+	out      *os.File // for the recording as JSON; nil: nobody wants it
+	failure  error
+
+	mu        sync.Mutex
+	life      launcher.Life
+	watch     *learn.Watch
+	recording learn.Recording
+	had       learn.Had
+	pids      uint64 // the most seen
+}
+
+// watches says what of a workload no spec tells.
+func (o *observer) watches(w *spec.Workload, img spec.Image) {
+	o.had.Image = img.Name
+	if img.Digest != "" && !strings.Contains(img.Name, "@") {
+		o.had.Image += "@" + img.Digest
+	}
+	o.had.OwnSeccomp, o.had.Egress = w.Seccomp != nil, w.Egress.Mode != spec.EgressAll
+}
+
+// observe loads the recorder, if the command line asks for one.
+func observe(inv *cli.Invocation) (*observer, error) {
+	o := &observer{mode: learn.Denials}
+	switch {
+	case inv.Complain:
+		o.mode = learn.Everything
+	case !inv.Explain && inv.RecordFD != 0:
+		return nil, fail.New(fail.Usage, "--record-fd needs --explain or --complain")
+	case !inv.Explain:
+		return nil, nil //nolint:nilnil // nobody asked
+	}
+	if inv.RecordFD != 0 {
+		flags, err := unix.FcntlInt(uintptr(inv.RecordFD), unix.F_GETFL, 0)
+		if err != nil || flags&unix.O_ACCMODE == unix.O_RDONLY {
+			return nil, fail.New(fail.Usage, "--record-fd %d is not a descriptor that can be written to", inv.RecordFD)
+		}
+		unix.CloseOnExec(inv.RecordFD)
+		o.out = os.NewFile(uintptr(inv.RecordFD), "recording")
+	}
+	var err error
+	o.recorder, err = learn.Open(o.mode)
+	return o, err
+}
+
+// close lets the recorder go.
+func (o *observer) close() {
+	if o != nil && o.recorder != nil {
+		_ = o.recorder.Close()
+	}
+}
+
+// How often what no event tells is looked at.
+const (
+	closeLook = 100 * time.Millisecond
+	looseLook = time.Second
+)
+
+// Begin implements launcher.Observer.
+func (o *observer) Begin(l launcher.Life) error {
+	if err := o.recorder.Follow(int(l.PID)); err != nil {
+		return err
+	}
+	var tmpfs []string
+	for _, m := range l.Spec.Mounts {
+		if m.Type == "tmpfs" && m.Destination != "/dev" {
+			tmpfs = append(tmpfs, m.Destination)
+		}
+	}
+	every, upper := looseLook, ""
+	if o.mode == learn.Everything {
+		every, upper = closeLook, l.Upper
+	}
+	first, err := unix.PidfdOpen(int(l.PID), 0)
+	if err != nil {
+		return fail.Wrap(fail.HostCannot, err, "watching the container")
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.life = l
+	o.had.Capabilities, o.had.Mounts = l.Spec.Process.Capabilities.Bounding, l.Spec.Mounts
+	if m := l.Spec.Linux.Resources.Memory; m != nil && m.Limit != nil {
+		o.had.Memory = max(0, *m.Limit)
+	}
+	if p := l.Spec.Linux.Resources.Pids; p != nil && p.Limit != nil {
+		o.had.Pids = max(0, *p.Limit)
+	}
+	if o.recording.Started.IsZero() {
+		o.recording.Started = time.Now().UTC()
+	}
+	o.watch = learn.StartWatch(int(l.PID), tmpfs, upper, every, func(err error) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.failure = err
+		_ = unix.PidfdSendSignal(first, unix.SIGKILL, nil, 0)
+	}, func() {
+		if _, pids := launcher.Peak(l.Cgroup); pids > 0 {
+			o.mu.Lock()
+			o.pids = max(o.pids, pids)
+			o.mu.Unlock()
+		}
+	})
+	return nil
+}
+
+// End implements launcher.Observer.
+func (o *observer) End(l launcher.Life, code int, oom bool) {
+	o.mu.Lock()
+	w := o.watch
+	o.mu.Unlock()
+	w.Stop()
+	memory, pids := launcher.Peak(l.Cgroup)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	seen, err := o.recorder.Read()
+	o.failure = errors.Join(o.failure, err)
+	seen.Had = o.had
+	seen.Started, seen.Ended, seen.Exit = o.recording.Started, time.Now().UTC(), code
+	seen.Peak = learn.Peak{Memory: int64(memory), Pids: int64(max(o.pids, pids)), Tmpfs: w.Tmpfs()}
+	seen.Limits = learn.Reached{Memory: oom, Pids: launcher.PidsReached(l.Cgroup), Tmpfs: w.Full()}
+	if o.mode == learn.Everything && l.Upper != "" {
+		written, err := learn.Scratch(l.Upper, l.Lower)
+		o.failure = errors.Join(o.failure, err)
+		seen.Written = written
+	}
+	o.recording = seen
+}
+
+// soFar is what has been seen of a container that still runs.
+func (o *observer) soFar() (learn.Recording, launcher.Life, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.life.Spec == nil || !o.recording.Ended.IsZero() {
+		return o.recording, o.life, o.failure
+	}
+	seen, err := o.recorder.Read()
+	seen.Had = o.had
+	return seen, o.life, err
+}
+
+// impatience is how long after a Ctrl-C a container may take to end before
+// what is known by then is told.
+const impatience = 2 * time.Second
+
+// onInterrupt tells, after a Ctrl-C that does not end the container, what is
+// known so far. The result ends that.
+func (o *observer) onInterrupt(tell func()) (stop func()) {
+	interrupts, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(interrupts, os.Interrupt)
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-interrupts:
+			}
+			select {
+			case <-done:
+				return
+			case <-time.After(impatience):
+				tell()
+			}
+		}
+	}()
+	return func() { signal.Stop(interrupts); close(done) }
+}
+
+// save writes the recording for whoever asked for it.
+func (o *observer) save() error {
+	if o.out == nil {
+		return nil
+	}
+	defer o.out.Close()
+	return fail.Wrap(fail.Internal, json.NewEncoder(o.out).Encode(o.recording), "writing the recording")
+}
+
+// explain tells what was refused and which flag would have allowed it.
+func (o *observer) explain(j *judgement) {
+	seen, life, err := o.soFar()
+	if err != nil {
+		notice("explain: " + err.Error())
+	}
+	if life.Spec == nil {
+		return // it never started
+	}
+	lines := learn.Explain(seen, j.context(seen.Had))
+	if len(lines) == 0 {
+		notice("nothing was refused")
+	}
+	for _, l := range lines {
+		notice(l)
+	}
+	tellLost(seen)
+}
+
+func tellLost(seen learn.Recording) {
+	if seen.Lost > 0 {
+		notice(fmt.Sprintf("%d events came faster than they could be kept: there may be more", seen.Lost))
+	}
+}
+
+// complained tells what the workload used that it had not asked for.
+func (o *observer) complained(asked spec.Workload, j *judgement) {
+	seen, life, err := o.soFar()
+	if err != nil {
+		notice("complain: " + err.Error())
+	}
+	if life.Spec == nil {
+		return
+	}
+	lines := used(seen, asked, j)
+	if len(lines) == 0 {
+		notice("it needs no more than it asked for")
+	}
+	for _, l := range lines {
+		notice(l)
+	}
+	tellLost(seen)
+}
+
+// context is what advice about a container depends on.
+func (j *judgement) context(had learn.Had) learn.Context { return adviceContext(had, j.rq) }
+
+func adviceContext(had learn.Had, rq policy.Request) learn.Context {
+	granted := policy.GrantableCapabilities(rq)
+	return learn.Context{
+		Capabilities: had.Capabilities, Mounts: had.Mounts, Memory: had.Memory, Pids: had.Pids,
+		OwnSeccomp: had.OwnSeccomp, Egress: had.Egress,
+		Granted:  func(name string) bool { return slices.Contains(granted, name) },
+		HostOnly: policy.HostCapability,
+	}
+}
+
+// used tells what a recording shows beyond what was asked for, with the flag
+// that asks for it, and what was refused all the same.
+func used(seen learn.Recording, asked spec.Workload, j *judgement) (lines []string) {
+	base, _ := learn.Base(nil, asked)
+	context := j.context(seen.Had)
+	result := learn.Candidate(seen, base, learn.Options{Grantable: context.Granted, Held: seen.Had.Capabilities, Covered: targets(seen.Had.Mounts)})
+	lines = learn.Beyond(result.Profile, base)
+	for _, u := range result.Unmet {
+		lines = append(lines, u.String())
+	}
+	return append(lines, learn.Explain(seen, context)...)
+}
+
+// targets are the places of mounts, without those every container has.
+func targets(mounts []specs.Mount) (at []string) {
+	for _, m := range mounts {
+		at = append(at, m.Destination)
+	}
+	return at
+}
+
+// widen gives a workload what the site's policy lets it have, for one run
+// that shows what it needs. The root file system is a throw-away one, bounded
+// while it is written to.
+func (j *judgement) widen(img spec.Image) {
+	rq := j.rq
+	rq.Image, rq.Provisional = img, false
+	w := &j.rq.Workload
+	for _, name := range policy.GrantableCapabilities(rq) {
+		if !slices.Contains(w.CapAdd, name) {
+			w.CapAdd = append(slices.Clone(w.CapAdd), name)
+		}
+	}
+	if slices.Contains(w.SecurityOpts, cli.ProfileSeccomp) {
+		w.Seccomp = nil
+		w.SecurityOpts = slices.DeleteFunc(slices.Clone(w.SecurityOpts), func(s string) bool { return s == cli.ProfileSeccomp })
+	}
+	w.AppArmor = nil
+	*j.w = *w
+}
+
+// open makes the root file system of a widened workload writable, once it has
+// been reviewed.
+func (j *judgement) open(grants *spec.Grants) {
+	no := false
+	j.w.ReadOnly, j.rq.Workload.ReadOnly = &no, &no
+	grants.WritableRootfs = true
+}

@@ -1,0 +1,198 @@
+package learn
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/docker/go-units"
+
+	"github.com/safe-run/safe-run/internal/cli"
+	"github.com/safe-run/safe-run/profiles"
+	"github.com/safe-run/safe-run/spec"
+)
+
+// Base takes a command line apart: what a profile can hold goes into one, and
+// the flags that are left stay flags. flags are those w was read from.
+func Base(flags []cli.Given, w spec.Workload) (p profiles.Profile, left []cli.Given) {
+	p.Version = 1
+	mount := 0
+	for _, f := range flags {
+		taken := true
+		switch f.Long {
+		case "volume", "mount", "tmpfs":
+			taken = addMount(&p, w.Mounts[mount])
+			mount++
+		case "cap-add", "cap-drop", "publish", "network", "egress", "sysctl", "user", "userns", "memory", "pids-limit", "shm-size", "cpus",
+			"stop-signal", "stop-timeout", "health-cmd", "health-interval", "health-timeout", "health-start-period", "health-retries":
+			// below
+		case "profile", "rm", "restart", "name", "cidfile", "explain", "complain", "record-fd", "quiet", "pull":
+			// how it is run here is not for the profile to say
+		default:
+			taken = false
+		}
+		if !taken {
+			left = append(left, f)
+		}
+	}
+	for _, typed := range w.CapAdd {
+		if name, err := spec.Capability(typed); err == nil && !slices.ContainsFunc(p.Capabilities, func(c profiles.Capability) bool { return c.Name == name[4:] }) {
+			p.Capabilities = append(p.Capabilities, profiles.Capability{Name: name[4:]})
+		}
+	}
+	for _, x := range w.Publish {
+		p.Ports = append(p.Ports, profiles.Port{Port: published(x)})
+	}
+	if w.NetworkSet && len(w.Networks) == 1 {
+		p.Network = w.Networks[0].Name
+	}
+	for _, word := range egress(w.Egress) {
+		p.Egress = append(p.Egress, profiles.Egress{To: word})
+	}
+	for _, k := range sortedKeys(w.Sysctls) {
+		p.Sysctls = append(p.Sysctls, profiles.Sysctl{Name: k, Value: w.Sysctls[k]})
+	}
+	p.User, p.UserNS, p.StopSignal, p.StopTimeout = w.User, w.UserNSMode, w.StopSignal, w.StopTimeout
+	limits(&p.Limits, w)
+	if h := w.Health; len(h.Test) == 2 && h.Test[0] == "CMD-SHELL" {
+		p.Health = &profiles.Health{Command: h.Test[1], Retries: h.Retries}
+		for _, d := range []struct {
+			to   *string
+			from fmt.Stringer
+			set  bool
+		}{
+			{&p.Health.Interval, h.Interval, h.Interval != 0},
+			{&p.Health.Timeout, h.Timeout, h.Timeout != 0},
+			{&p.Health.StartPeriod, h.StartPeriod, h.StartPeriod != 0},
+		} {
+			if d.set {
+				*d.to = d.from.String()
+			}
+		}
+	}
+	return p, left
+}
+
+func limits(l *profiles.Limits, w spec.Workload) {
+	r := w.Resources
+	if r.Memory != nil && *r.Memory > 0 {
+		l.Memory = size(*r.Memory)
+	}
+	if r.PidsLimit != nil && *r.PidsLimit > 0 {
+		l.Pids = *r.PidsLimit
+	}
+	if w.ShmSize != nil && *w.ShmSize > 0 {
+		l.Shm = size(*w.ShmSize)
+	}
+	if r.NanoCPUs != nil && *r.NanoCPUs > 0 {
+		l.CPUs = float64(*r.NanoCPUs) / 1e9
+	}
+}
+
+// size writes bytes as flags take them, exactly.
+func size(n int64) string {
+	for _, u := range []struct {
+		n    int64
+		name string
+	}{{units.GiB, "g"}, {units.MiB, "m"}, {units.KiB, "k"}} {
+		if n%u.n == 0 {
+			return strconv.FormatInt(n/u.n, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// addMount says whether a profile can hold a mount just as it was asked for.
+func addMount(p *profiles.Profile, m spec.Mount) bool {
+	odd := m
+	odd.Origin, odd.Type, odd.Source, odd.Target, odd.ReadOnly, odd.Exec = "", "", "", "", false, false
+	t := odd.Tmpfs
+	odd.Tmpfs = spec.TmpfsOptions{}
+	if fmt.Sprintf("%+v", odd) != fmt.Sprintf("%+v", spec.Mount{}) {
+		return false
+	}
+	switch m.Type {
+	case spec.MountBind:
+		if m.Exec {
+			return false
+		}
+		p.Binds = append(p.Binds, profiles.Bind{Source: m.Source, Target: m.Target, Writable: !m.ReadOnly})
+		return true
+	case spec.MountVolume:
+		if m.ReadOnly {
+			return false
+		}
+		name := m.Source
+		if name == "" {
+			name = "anonymous"
+		}
+		p.Writable = append(p.Writable, profiles.Writable{Path: m.Target, Volume: name, Exec: m.Exec})
+		return true
+	case spec.MountTmpfs:
+		flags := slices.DeleteFunc(slices.Clone(t.Flags), func(f string) bool { return f == "exec" || f == "noexec" || f == "rw" || f == "nosuid" || f == "nodev" })
+		if m.ReadOnly || t.SizePct != 0 || t.Inodes != 0 || len(flags) > 0 {
+			return false
+		}
+		w := profiles.Writable{Path: m.Target, UID: t.UID, GID: t.GID, Exec: m.Exec}
+		if t.Size > 0 {
+			w.Size = size(t.Size)
+		}
+		if t.Mode != nil {
+			w.Mode = fmt.Sprintf("%04o", *t.Mode)
+		}
+		p.Writable = append(p.Writable, w)
+		return true
+	}
+	return false
+}
+
+// published writes a port as -p takes it.
+func published(x spec.Publish) string {
+	pair := func(first, last uint16) string {
+		if first == last {
+			return strconv.Itoa(int(first))
+		}
+		return fmt.Sprintf("%d-%d", first, last)
+	}
+	s := pair(x.Ports.First, x.Ports.Last) + "/" + x.Ports.Proto
+	host := ""
+	if x.HostFirst != 0 {
+		host = pair(x.HostFirst, x.HostLast)
+	}
+	switch {
+	case x.HostIP.IsValid() && x.HostIP.Is6():
+		return "[" + x.HostIP.String() + "]:" + host + ":" + s
+	case x.HostIP.IsValid():
+		return x.HostIP.String() + ":" + host + ":" + s
+	}
+	return host + ":" + s
+}
+
+func egress(e spec.Egress) (words []string) {
+	if e.Mode == spec.EgressNone {
+		return []string{"none"}
+	}
+	for _, r := range e.Allow {
+		host := r.Name
+		if r.Prefix.IsValid() {
+			host = r.Prefix.String()
+			if r.Prefix.Addr().Is6() {
+				host = "[" + host + "]"
+			}
+		}
+		ports := fmt.Sprintf("%d-%d", r.Ports.First, r.Ports.Last)
+		if r.Ports.First == r.Ports.Last {
+			ports = strconv.Itoa(int(r.Ports.First))
+		}
+		words = append(words, host+":"+ports+"/"+r.Ports.Proto)
+	}
+	return words
+}
+
+func sortedKeys(m map[string]string) (keys []string) {
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
