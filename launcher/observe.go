@@ -24,7 +24,7 @@ type Life struct {
 	Spec   *specs.Spec
 	// Upper and Lower are the directories of the overlay that is the root file
 	// system: what was written, and the layers of the image, the topmost first.
-	// On disk, ids are the image's.
+	// On disk the ids are the host's in Upper, and the image's in Lower.
 	Upper string
 	Lower []string
 }

@@ -352,7 +352,10 @@ func times(n uint64) string {
 	return strconv.FormatUint(n, 10) + " times"
 }
 
-const maxShown = 200 // bytes of a name from a container
+const (
+	maxShown  = 200 // bytes of a name from a container
+	maxQuoted = 300 // and of its escaped form
+)
 
 // shown makes a string of a container fit for a terminal and a file.
 func shown(s string) string {
@@ -360,8 +363,33 @@ func shown(s string) string {
 		s = strings.ToValidUTF8(s[:maxShown], "") + "..."
 	}
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
-		q := strconv.QuoteToGraphic(s)
-		return q[1 : len(q)-1]
+		s = strconv.Quote(s)
+		s = s[1 : len(s)-1]
+		if len(s) > maxQuoted {
+			s = strings.ToValidUTF8(s[:maxQuoted], "") + "..."
+		}
+	}
+	return s
+}
+
+// noted is shown for a profile, whose reader takes each bracket for nesting,
+// and bounds that: those that are not paired become round.
+func noted(s string) string {
+	s = shown(s)
+	depth := 0
+	for _, c := range s {
+		switch c {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth--
+		}
+		if depth < 0 || depth > 3 {
+			break
+		}
+	}
+	if depth != 0 {
+		return strings.NewReplacer("[", "(", "{", "(", "]", ")", "}", ")").Replace(s)
 	}
 	return s
 }

@@ -32,6 +32,8 @@ func (p *programs) callEnd() asm.Instructions {
 		// What was asked for in a call that did not fail is of no interest.
 		p.isMaybe(a, asm.R8, 0, "out")
 		a.store32(asm.RFP, key, asm.R8)
+		a.hash(asm.FnMapLookupElem, p.maps.asked, asm.RFP, key) // without a lock
+		a.add(asm.JEq.Imm(asm.R0, 0, "out"))
 		a.hash(asm.FnMapDeleteElem, p.maps.asked, asm.RFP, key)
 		a.mark("out")
 		a.leave()

@@ -202,7 +202,8 @@ func (p *programs) capable(cred, target, capability, result int) asm.Instruction
 	a.move(asm.R7, asm.R0)
 	p.isCounted(a, asm.R7, key, "out")
 	a.load32(asm.R8, asm.R0, whoUserns)
-	a.load32(asm.R9, asm.R6, capability*8)
+	a.load(asm.R9, asm.R6, capability*8)
+	a.add(asm.Mov.Reg32(asm.R9, asm.R9)) // an int; what is above it is not said
 	a.add(asm.JGT.Imm(asm.R9, 63, "out"))
 	// Credentials of others, which the kernel acts with for a moment (of whoever
 	// mounted an overlay), say nothing of the container's.
@@ -215,8 +216,8 @@ func (p *programs) capable(cred, target, capability, result int) asm.Instruction
 	// R9 = mask, R8 = where it goes
 	a.add(asm.Mov.Imm(asm.R2, 1), asm.LSh.Reg(asm.R2, asm.R9))
 	a.move(asm.R9, asm.R2)
-	a.load32(asm.R2, asm.R6, result*8)
-	a.add(asm.JEq.Imm(asm.R2, 0, "granted"))
+	a.load(asm.R2, asm.R6, result*8)
+	a.add(asm.JEq.Imm32(asm.R2, 0, "granted"))
 	a.add(asm.JEq.Reg(asm.R1, asm.R8, "own"))
 	a.add(asm.Mov.Imm(asm.R8, askedForeign), asm.Ja.Label("known"))
 	a.mark("own")

@@ -155,12 +155,12 @@ func capabilityEvidence(rec Recording, name string, uses []CapabilityUse) *profi
 	top := slices.MaxFunc(uses, func(a, b CapabilityUse) int {
 		return cmp.Or(cmp.Compare(a.Count, b.Count), cmp.Compare(b.Syscall, a.Syscall), cmp.Compare(b.Process, a.Process))
 	})
-	e := &profiles.Evidence{Process: shown(top.Process), Call: shown(top.Syscall)}
+	e := &profiles.Evidence{Process: noted(top.Process), Call: noted(top.Syscall)}
 	for _, u := range uses {
 		e.Count += u.Count
 	}
 	if p := pathOf(rec, name, top); p != "" {
-		e.Call += " " + shown(p)
+		e.Call += " " + noted(p)
 	}
 	return e
 }
@@ -211,7 +211,7 @@ func (r *Result) ports(rec Recording) {
 		e := profiles.Evidence{Call: "bind"}
 		for _, u := range uses[port] {
 			e.Count += u.Count
-			e.Process = shown(u.Process)
+			e.Process = noted(u.Process)
 		}
 		p.Ports = append(p.Ports, profiles.Port{Port: port, Why: "the application listens on it", Evidence: &e})
 	}

@@ -321,7 +321,7 @@ func failure(out Outcome) string {
 		text = strings.ToValidUTF8(text[:maxLine], "") + "..."
 	}
 	s := fmt.Sprintf("exit %d", out.Exit)
-	if text = strings.TrimSpace(shown(text)); text != "" {
+	if text = strings.TrimSpace(noted(text)); text != "" {
 		s += ": " + text
 	}
 	return s

@@ -90,27 +90,34 @@ func TestProve(t *testing.T) {
 		err     string
 	}{
 		{
-			"all needed", candidate("CHOWN", "SETUID"), app{needs: []string{"cap CHOWN", "cap SETUID", "write /a", "write /b", "call read"}},
-			[]string{"cap CHOWN", "cap SETUID", "write /a", "write /b"}, "", "", 6, "",
+			"all needed", candidate("CHOWN", "SETUID"),
+			app{needs: []string{"cap CHOWN", "cap SETUID", "write /a", "write /b", "call read"}},
+			[]string{"cap CHOWN", "cap SETUID", "write /a", "write /b"},
+			"", "", 6, "",
 		},
 		{"nothing needed", candidate("CHOWN", "SETUID"), app{}, nil, "CAP_CHOWN CAP_SETUID /a /b", "", 6, ""},
 		{"the wider of two goes", candidate("DAC_OVERRIDE", "FOWNER"), app{needs: []string{"either FOWNER|DAC_OVERRIDE"}}, []string{"cap FOWNER"}, "CAP_DAC_OVERRIDE /a /b", "", 6, ""},
 		{"the granted goes before the free", candidate("CHOWN", "SYS_ADMIN"), app{needs: []string{"either CHOWN|SYS_ADMIN"}}, []string{"cap CHOWN"}, "CAP_SYS_ADMIN /a /b", "", 6, ""},
 		{
-			"grows", candidate(), app{needs: []string{"cap CHOWN", "write /data", "call chown", "memory 64m"}},
-			[]string{"cap CHOWN", "write /data"}, "/a /b", "CHOWN, chown, writing to /data, memory 64m", 7, "",
+			"grows", candidate(),
+			app{needs: []string{"cap CHOWN", "write /data", "call chown", "memory 64m"}},
+			[]string{"cap CHOWN", "write /data"},
+			"/a /b", "CHOWN, chown, writing to /data, memory 64m", 7, "",
 		},
 		{"what cannot be given", candidate(), app{needs: []string{"cap SYS_TIME"}}, nil, "", "", 4, "the check fails with the learned profile: exit 7: no cap SYS_TIME"},
 		{
-			"calls nobody sees", candidate(), app{needs: []string{"call chown"}, unclear: true},
+			"calls nobody sees", candidate(),
+			app{needs: []string{"call chown"}, unclear: true},
 			nil, "the list of system calls /a /b", "", 5, "",
 		},
 		{
-			"limits nobody sees", candidate(), app{needs: []string{"memory 64m"}, unclear: true},
+			"limits nobody sees", candidate(),
+			app{needs: []string{"memory 64m"}, unclear: true},
 			nil, "the learned limits /a /b", "", 6, "",
 		},
 		{
-			"both", candidate(), app{needs: []string{"memory 64m", "call chown"}, unclear: true},
+			"both", candidate(),
+			app{needs: []string{"memory 64m", "call chown"}, unclear: true},
 			nil, "the list of system calls, and the learned limits /a /b", "", 7, "",
 		},
 		{"a check of chance", candidate("CHOWN"), app{needs: []string{"cap CHOWN"}, flaky: 5}, nil, "", "", 5, "with the finished profile, and passed with it before"},

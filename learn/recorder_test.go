@@ -3,11 +3,14 @@ package learn
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +21,9 @@ import (
 // initVar has the setup of a container's first process in its environment.
 const initVar = "SAFE_RUN_RECORDER_TEST"
 
+// loopVar has the number of calls of a container that does nothing else.
+const loopVar = "SAFE_RUN_RECORDER_LOOP"
+
 // container is a process in namespaces of its own that behaves like a
 // runtime's init: it does much with all its rights, waits, and executes.
 type container struct {
@@ -26,9 +32,14 @@ type container struct {
 	Filter  []uint32 // numbers of system calls refused with EPERM
 	Read    bool     // make the file system at /mnt read-only
 	Program []string // instead of the script
+	Loop    int      // instead of it: so many calls of getppid; it prints the nanoseconds of processor time of one
 }
 
 func TestMain(m *testing.M) {
+	if n, err := strconv.Atoi(os.Getenv(loopVar)); err == nil {
+		fmt.Println(callCost(n))
+		os.Exit(0)
+	}
 	if s := os.Getenv(initVar); s != "" {
 		if err := containerInit(s); err != nil {
 			_, _ = os.Stderr.WriteString("init: " + err.Error() + "\n")
@@ -93,7 +104,34 @@ func containerInit(setup string) error {
 	if argv == nil {
 		argv = []string{"/bin/busybox", "sh", "-c", c.Script}
 	}
-	return syscall.Exec(argv[0], argv, []string{"PATH=/bin:/usr/bin:/sbin:/usr/sbin"})
+	env := []string{"PATH=/bin:/usr/bin:/sbin:/usr/sbin"}
+	if c.Loop > 0 {
+		argv, env = []string{"/proc/self/exe"}, append(env, loopVar+"="+strconv.Itoa(c.Loop))
+	}
+	return syscall.Exec(argv[0], argv, env)
+}
+
+// callCost gives the processor time of a system call in nanoseconds: the least
+// of ten rounds, since others are on the machine.
+func callCost(n int) float64 {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	used := func() int64 {
+		var ru unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_THREAD, &ru); err != nil {
+			panic(err)
+		}
+		return ru.Utime.Nano() + ru.Stime.Nano()
+	}
+	least := math.Inf(1)
+	for range 10 {
+		from := used()
+		for range n / 10 {
+			unix.Getppid()
+		}
+		least = min(least, float64(used()-from)/float64(n/10))
+	}
+	return least
 }
 
 // refuseCalls loads a filter for this thread, which execve keeps.
@@ -114,6 +152,7 @@ func refuseCalls(numbers []uint32) error {
 type started struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
+	out *bufio.Reader
 }
 
 func start(t testing.TB, c container) *started {
@@ -147,24 +186,31 @@ func start(t testing.TB, c container) *started {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	line, err := bufio.NewReader(out).ReadString('\n')
+	s.out = bufio.NewReader(out)
+	line, err := s.out.ReadString('\n')
 	if err != nil || line != "ready\n" {
 		t.Fatalf("the container's init said %q, %v", line, err)
 	}
 	return s
 }
 
-// run lets the program be executed and waits for its end.
-func (s *started) run(t testing.TB) {
+// run lets the program be executed, waits for its end and gives what it
+// printed.
+func (s *started) run(t testing.TB) string {
 	t.Helper()
 	if _, err := s.in.Write([]byte{1}); err != nil {
 		t.Fatal(err)
 	}
 	_ = s.in.Close()
+	printed, err := io.ReadAll(s.out)
+	if err != nil {
+		t.Fatal(err)
+	}
 	_ = s.cmd.Wait()
 	if s.cmd.ProcessState.ExitCode() == 99 {
 		t.Fatal("the container's init failed")
 	}
+	return string(printed)
 }
 
 func open(t testing.TB, mode Mode) *Recorder {

@@ -30,6 +30,9 @@ const (
 // because it is the one that had to be writable. ParentHolds is true if the
 // image has anything at all in Parent.
 //
+// Ids are the image's. Those of the upper directory are on disk where the
+// container's block begins, which is the owner of upper itself.
+//
 // Both trees are read without following links. An error of kind Refused comes
 // with the list so far: there are more entries than 100,000, or deeper ones
 // than 128.
@@ -51,6 +54,9 @@ type scan struct {
 	upper int
 	lower []int
 	image []int // all of lower
+	// The layers have the image's ids on disk, the upper directory those of
+	// the container's block: only the layers' mounts are idmapped.
+	uid, gid uint32 // where the block begins
 
 	out  []Written
 	seen int
@@ -78,9 +84,22 @@ func (s *scan) open(upper string, lower []string) (err error) {
 		}
 		s.lower = append(s.lower, fd)
 	}
-	s.upper, err = unix.Open(upper, flags, 0)
-	return fail.Wrap(fail.Internal, err, "the scratch root file system")
+	if s.upper, err = unix.Open(upper, flags, 0); err != nil {
+		return fail.Wrap(fail.Internal, err, "the scratch root file system")
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(s.upper, &st); err != nil {
+		return fail.Wrap(fail.Internal, err, "the scratch root file system")
+	}
+	// The snapshotter gives it to the container's root (containerd,
+	// plugins/snapshots/overlay).
+	if st.Uid >= blockSize && st.Gid >= blockSize {
+		s.uid, s.gid = st.Uid, st.Gid
+	}
+	return nil
 }
+
+const blockSize = 65536 // ids of a container; no block begins below
 
 func (s *scan) close() {
 	for _, fd := range append(s.lower, s.upper) {
@@ -196,7 +215,7 @@ func (s *scan) entry(at stop, name string, st unix.Stat_t) (*stop, error) {
 	if err := s.describe(&d); err != nil {
 		return nil, err
 	}
-	if p := d.parentStat; p.Mode != st.Mode || p.Uid != st.Uid || p.Gid != st.Gid {
+	if p := d.parentStat; p.Mode != st.Mode || p.Uid != st.Uid-s.uid || p.Gid != st.Gid-s.gid {
 		w.Parent, w.ParentMode, w.ParentUID, w.ParentGID, w.ParentHolds = w.Path, p.Mode&0o7777, p.Uid, p.Gid, d.parentHolds
 		s.out = append(s.out, w)
 	}

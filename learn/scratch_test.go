@@ -109,6 +109,25 @@ func TestScratch(t *testing.T) {
 	}
 }
 
+// The upper directory has the ids of the container's block on disk.
+func TestScratchBlock(t *testing.T) {
+	upper, lower := t.TempDir(), t.TempDir()
+	const base = 3 << 16
+	for _, d := range []string{"same", "given"} {
+		must(t, os.Mkdir(filepath.Join(lower, d), 0o755))
+		must(t, os.Chown(filepath.Join(lower, d), 33, 34))
+		must(t, os.Mkdir(filepath.Join(upper, d), 0o755))
+	}
+	must(t, os.Chown(upper, base, base))
+	must(t, os.Chown(filepath.Join(upper, "same"), base+33, base+34))
+	must(t, os.Chown(filepath.Join(upper, "given"), base+35, base+34))
+	got, err := Scratch(upper, []string{lower})
+	must(t, err)
+	if len(got) != 1 || got[0].Path != "/given" || got[0].Parent != "/given" || got[0].ParentUID != 33 || got[0].ParentGID != 34 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A link in the place of a directory of the image must not lead outside.
 func TestScratchLink(t *testing.T) {
 	base := t.TempDir()

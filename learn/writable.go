@@ -276,7 +276,7 @@ func evidence(uses []PathUse) *profiles.Evidence {
 	for _, u := range uses {
 		e.Count += u.Count
 	}
-	e.Process, e.Call = shown(top.Process), shown(top.Syscall)+" "+shown(top.Path)
+	e.Process, e.Call = noted(top.Process), noted(top.Syscall)+" "+noted(top.Path)
 	return &e
 }
 
@@ -295,6 +295,6 @@ func insideAny(p string, dirs []string) bool {
 func plainPath(p string) bool {
 	return len(p) <= maxTarget && path.IsAbs(p) && path.Clean(p) == p &&
 		!strings.ContainsFunc(p, func(r rune) bool {
-			return !unicode.IsPrint(r) || r == unicode.ReplacementChar || strings.ContainsRune(`,:"'\`, r)
+			return !unicode.IsPrint(r) || r == unicode.ReplacementChar || strings.ContainsRune(`,:"'\[]{}`, r)
 		})
 }

@@ -185,7 +185,7 @@ func (l *lesson) learn(ctx context.Context) error {
 			for _, line := range learn.Explain(rec, adviceContext(rec.Had, l.policy)) {
 				notice(line)
 			}
-			return fail.New(fail.NoStatus, "the check never succeeded while it was recorded").
+			return fail.New(fail.NoStatus, "the check never succeeded while it was recorded: exit %d: %s", first.Exit, lastLine(first.Output)).
 				Hint("try it by hand against: safe-run --complain %s", strings.Join(l.words, " "))
 		}
 		notice("recorded, not proved: with --check COMMAND each right would be taken away in turn")
@@ -212,6 +212,12 @@ func (l *lesson) proved(p learn.Proof) error {
 		notice(line)
 	}
 	return l.write(p.Profile)
+}
+
+// lastLine is the last line of a text that is not empty.
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return printable(lines[len(lines)-1])
 }
 
 // options are what a candidate is made by.

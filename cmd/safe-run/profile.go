@@ -35,7 +35,7 @@ func findProfile(ref string) (profiles.Loaded, error) {
 type profileRow struct{ Name, Source, Rights, Description string }
 
 func profileLs() *cobra.Command {
-	var quiet bool
+	var quiet, noTrunc bool
 	var format string
 	c := &cobra.Command{Use: "ls [OPTIONS] [FILE...]", Aliases: []string{"list"}, Short: "List the profiles there are, or those of files", RunE: func(_ *cobra.Command, args []string) error {
 		refs := args
@@ -59,12 +59,16 @@ func profileLs() *cobra.Command {
 		if quiet {
 			format = "{{.Name}}"
 		}
-		columns := "{{.Name}}\t{{.Source}}\t{{.Rights}}\t{{.Description}}"
+		columns := "{{.Name}}\t{{.Source}}\t{{.Rights}}\t{{truncate .Description 72}}"
+		if noTrunc {
+			columns = "{{.Name}}\t{{.Source}}\t{{.Rights}}\t{{.Description}}"
+		}
 		return errors.Join(append([]error{renderTable(os.Stdout, listing(format, columns), headings{
 			"Name": "NAME", "Source": "SOURCE", "Rights": "RIGHTS", "Description": "DESCRIPTION",
 		}, rows)}, errs...)...)
 	}}
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only names")
+	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "full descriptions")
 	c.Flags().StringVar(&format, "format", "", "print each by a Go template, or json")
 	return c
 }
@@ -87,16 +91,19 @@ func rights(p profiles.Profile) string {
 		out = append(out, c.Name)
 	}
 	for _, f := range []struct {
-		n    int
-		what string
+		n         int
+		one, many string
 	}{
-		{len(p.Writable), "writable"},
-		{len(p.Binds), "binds"},
-		{len(p.Devices), "devices"},
-		{len(p.Sysctls), "sysctls"},
+		{len(p.Writable), "writable directory", "writable directories"},
+		{len(p.Binds), "bind", "binds"},
+		{len(p.Devices), "device", "devices"},
+		{len(p.Sysctls), "sysctl", "sysctls"},
 	} {
-		if f.n > 0 {
-			out = append(out, fmt.Sprintf("%d %s", f.n, f.what))
+		switch {
+		case f.n == 1:
+			out = append(out, "1 "+f.one)
+		case f.n > 1:
+			out = append(out, fmt.Sprintf("%d %s", f.n, f.many))
 		}
 	}
 	if p.UserNS != "" {
@@ -149,10 +156,11 @@ func shellWord(s string) string {
 }
 
 func profileCheck() *cobra.Command {
-	return &cobra.Command{Use: "check NAME|FILE...", Short: "Say whether profiles are valid, and what this host's policy refuses", Args: atLeast(1), RunE: func(_ *cobra.Command, args []string) error {
+	var image string
+	c := &cobra.Command{Use: "check [OPTIONS] NAME|FILE...", Short: "Say whether profiles are valid, and what this host's policy refuses", Args: atLeast(1), RunE: func(_ *cobra.Command, args []string) error {
 		bad := false
 		for _, ref := range args {
-			refusals, err := checkProfile(ref)
+			refusals, err := checkProfile(ref, image)
 			switch {
 			case err != nil:
 				printError(os.Stderr, err)
@@ -173,27 +181,27 @@ func profileCheck() *cobra.Command {
 		}
 		return nil
 	}}
+	c.Flags().StringVar(&image, "image", "", "judge it for this image, to which the site may have granted something")
+	return c
 }
 
 // checkProfile reads a profile as a run would, and judges it by the site's
-// policy. The image is the one it is for; without one, grants to images count
-// only where they hold for all.
-func checkProfile(ref string) ([]policy.Refusal, error) {
+// policy for an image; that of "" is the one the profile names, or none that
+// has a grant.
+func checkProfile(ref, image string) ([]policy.Refusal, error) {
 	ctx, err := cliContext()
 	if err != nil {
 		return nil, err
 	}
-	image := "image"
-	find := ctx.Profile
-	ctx.Profile = func(ref string) (cli.Profile, error) {
-		p, err := find(ref)
-		if p.Image != "" {
-			image = p.Image
-		}
-		return p, err
-	}
-	if _, err := ctx.Profile(ref); err != nil {
+	p, err := ctx.Profile(ref)
+	if err != nil {
 		return nil, err
+	}
+	ctx.Profile = func(string) (cli.Profile, error) { return p, nil }
+	for _, name := range []string{p.Image, "image"} {
+		if image == "" {
+			image = name
+		}
 	}
 	inv, err := cli.Parse([]string{"--profile=" + ref, "--", image}, ctx)
 	if err != nil {

@@ -130,11 +130,10 @@ const pace = 150 * time.Millisecond
 // is over.
 func (x *trial) works(ctx context.Context, limit time.Duration) bool {
 	defer func() { x.took = time.Since(x.started) }()
-	var over <-chan time.Time
 	if limit > 0 {
-		timer := time.NewTimer(limit)
-		defer timer.Stop()
-		over = timer.C
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
 	}
 	for {
 		if x.check != "" && x.succeeds(ctx) {
@@ -142,8 +141,6 @@ func (x *trial) works(ctx context.Context, limit time.Duration) bool {
 		}
 		select {
 		case <-ctx.Done():
-			return false
-		case <-over:
 			return false
 		case <-x.ended:
 			if x.check == "" {
@@ -154,6 +151,9 @@ func (x *trial) works(ctx context.Context, limit time.Duration) bool {
 		}
 	}
 }
+
+// timedOut is the exit code of timeout(1).
+const timedOut = 124
 
 // succeeds runs the check once.
 func (x *trial) succeeds(ctx context.Context) bool {
@@ -170,9 +170,9 @@ func (x *trial) succeeds(ctx context.Context) bool {
 	var out tailWriter
 	c.Stdout, c.Stderr = &out, &out
 	err := c.Run()
-	x.said.code, x.said.text = -1, out.String()
-	if c.ProcessState != nil {
-		x.said.code = c.ProcessState.ExitCode()
+	x.said.code, x.said.text = c.ProcessState.ExitCode(), out.String()
+	if x.said.code < 0 {
+		x.said.code, x.said.text = timedOut, "the check did not end in time"
 	}
 	return err == nil
 }

@@ -36,6 +36,9 @@ func Split(args []string, further ...*pflag.Flag) (flags []Given, rest []string,
 	}
 	table := append(Own(), Table()...)
 	for _, f := range table {
+		if fs.Lookup(f.Long) != nil { // the verb's own
+			continue
+		}
 		long := f.Long
 		if f.AliasOf != "" {
 			long = f.AliasOf

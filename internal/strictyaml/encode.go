@@ -150,7 +150,7 @@ func quoted(s string, inBrackets bool) string {
 }
 
 // plain says whether a string can stand without quotes: words that begin with
-// a letter or slash and are none of YAML's own.
+// a letter or slash and are none of YAML's own, and sizes.
 func plain(s string) bool {
 	switch strings.ToLower(s) {
 	case "null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf":
@@ -159,7 +159,7 @@ func plain(s string) bool {
 	return plainWords().MatchString(s)
 }
 
-var plainWords = lazyre.New(`^[A-Za-z/]([A-Za-z0-9_./()-]|,? [A-Za-z0-9/(])*$`)
+var plainWords = lazyre.New(`^([A-Za-z/]([A-Za-z0-9_./()-]|,? [A-Za-z0-9/(])*|[0-9]+[kmgs])$`)
 
 // Tree gives a struct as maps, lists and scalars under the keys of its file,
 // for other ways of writing it, as JSON.

@@ -17,8 +17,12 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// maxNesting is the deepest a document may go; the parser recurses.
-const maxNesting = 32
+// The parser recurses, and its time grows with the square of some kinds of
+// lines.
+const (
+	maxNesting = 32
+	maxLines   = 1 << 14
+)
 
 // Error is what is wrong with a document. Msg has no control characters.
 type Error struct {
@@ -41,8 +45,15 @@ func Parse(data []byte, max int) (d *Document, err error) {
 	if len(data) > max {
 		return nil, wrong(0, "larger than %s", size(max))
 	}
-	if !utf8.Valid(data) {
-		return nil, wrong(0, "not UTF-8 text")
+	at := 1
+	for text := range bytes.Lines(data) {
+		if !utf8.Valid(text) {
+			return nil, wrong(at, "not UTF-8 text")
+		}
+		at++
+	}
+	if bytes.Count(data, []byte("\n"))+bytes.Count(data, []byte("\r")) > maxLines {
+		return nil, wrong(maxLines+1, "more than %d lines", maxLines)
 	}
 	if line := tooDeep(data); line > 0 {
 		return nil, wrong(line, "nested too deeply")

@@ -15,7 +15,7 @@ import (
 var here *harness.Ground
 
 func TestMain(m *testing.M) {
-	var images []string
+	images := []string{"busybox"}
 	for _, s := range all() {
 		images = append(images, s.image)
 	}

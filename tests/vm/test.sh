@@ -16,7 +16,7 @@ cp -a build/images/{busybox,probe}.tar "$share/build/images/"
 cp -a build/vm-tests "$share/tests/units"
 mv "$share/tests/units/e2e.test" "$share/tests/e2e/"
 cp -a tests/e2e/testdata "$share/tests/e2e/"
-cp -a packaging docs README.md LICENSE tests/vm/{guest,units}.sh "$share/"
+cp -a packaging docs README.md LICENSE tests/vm/{guest,units,apparmor}.sh "$share/"
 declare -A running
 for k in ${VM_KERNELS:-6.12 6.1}; do
 	(VM_REBOOT=' ' VM_KERNEL=$k tests/vm/run.sh "$share" "VM_TESTS='${VM_TESTS:-}' VM_UNITS='${VM_UNITS:-}' VM_SYSTEMD='${VM_SYSTEMD:-}' bash guest.sh" 2>&1 | sed -u "s/^/$k  /") &

@@ -1,5 +1,6 @@
 # Containers as services of systemd, and what outlives a boot; part of guest.sh. After the last one, reboot, the machine boots
 # twice more, and each time goes on in units_booted.
+. ./apparmor.sh
 safe=/usr/local/bin/safe-run
 units=/run/systemd/system
 
@@ -307,7 +308,7 @@ units_booted() {
 if [[ -e /var/lib/units/booting ]]; then units_booted; else
 	mkdir -p /var/lib/units; touch /var/lib/units/begun; sync
 	units_install
-	for t in ${VM_SYSTEMD:-notify limits kill stop logs watchdog sockets secrets generate detached reboot}; do
+	for t in ${VM_SYSTEMD:-notify limits kill stop logs watchdog sockets secrets generate detached apparmor reboot}; do
 		echo "      $t, at $SECONDS s"
 		"units_$t"
 		dmesg | grep 'apparmor="DENIED"' && echo "      ^ in $t"
