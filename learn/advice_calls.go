@@ -33,6 +33,8 @@ func callAdvice(all advices, rec Recording, w Context) {
 		case argument != "" || !permitted:
 			if name := with.unlocks(r); name != "" {
 				a.next = addCapability(name, w)
+			} else if r.Name == "socket" && r.Arg == unix.AF_PACKET {
+				a.next = "--cap-add NET_RAW and NET_ADMIN, which the site's policy must grant"
 			}
 			if !permitted && tolerated(r.Name) {
 				a.rank = rankProbe

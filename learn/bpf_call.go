@@ -134,8 +134,9 @@ func (p *programs) takeAsked(a *assembler, key int) {
 // countCaps counts the capabilities of the call. Those refused count only if
 // the call failed for want of a right: the kernel also asks where it would
 // merely like to know, as for each mmap whether memory may be overcommitted.
-// It asks that even outside of calls, of the host's CAP_SYS_ADMIN, and so that
-// one counts only for calls that have another reason to want it.
+// It asks that even outside of calls (page faults), for CAP_SYS_ADMIN in the
+// host's user namespace, and so that one counts only for calls that have
+// another reason to want it.
 func (p *programs) countCaps(a *assembler) {
 	const (
 		granted = areaCaps + capsGranted
@@ -143,6 +144,19 @@ func (p *programs) countCaps(a *assembler) {
 		foreign = areaCaps + capsForeign
 		admin   = 1 << unix.CAP_SYS_ADMIN
 	)
+	p.bits(a, asm.R2)
+	a.add(asm.JSet.Imm(asm.R2, shapeRoot, "caps.admin"))
+	a.load(asm.R1, asm.R6, foreign)
+	a.add(asm.And.Imm(asm.R1, ^admin))
+	a.store(asm.R6, foreign, asm.R1)
+	a.load32(asm.R1, asm.R6, areaWho+whoUserns)
+	a.add(asm.LoadImm(asm.R2, hostUserNamespace, asm.DWord), asm.JNE.Reg(asm.R1, asm.R2, "caps.admin"))
+	for _, mask := range []int{granted, refused} {
+		a.load(asm.R1, asm.R6, mask)
+		a.add(asm.And.Imm(asm.R1, ^admin))
+		a.store(asm.R6, mask, asm.R1)
+	}
+	a.mark("caps.admin")
 	a.add(asm.JEq.Imm(asm.R8, eperm, "caps.denied"), asm.JEq.Imm(asm.R8, eacces, "caps.denied"))
 	a.zero(asm.R6, refused, 16)
 	a.add(asm.Ja.Label("caps.known"))
@@ -154,9 +168,6 @@ func (p *programs) countCaps(a *assembler) {
 	a.store(asm.R6, refused, asm.R1)
 	a.load(asm.R1, asm.R6, foreign)
 	a.add(asm.And.Reg(asm.R1, asm.R2))
-	p.bits(a, asm.R2)
-	a.add(asm.JSet.Imm(asm.R2, shapeRoot, "caps.root"), asm.And.Imm(asm.R1, ^admin))
-	a.mark("caps.root")
 	a.store(asm.R6, foreign, asm.R1)
 	a.mark("caps.known")
 	if p.mode == Denials {

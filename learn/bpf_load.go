@@ -99,7 +99,7 @@ func (r *Recorder) attachTracepoint(name string, ins asm.Instructions) error {
 	if err != nil {
 		return refusedByKernel(err, "the program for "+name)
 	}
-	defer func() { _ = prog.Close() }() // the link holds it
+	r.programs = append(r.programs, prog)
 	l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: name, Program: prog})
 	if err != nil {
 		return refusedByKernel(err, "raw tracepoint "+name)
@@ -115,7 +115,7 @@ func (r *Recorder) attachFexit(name string, ins asm.Instructions) error {
 	if err != nil {
 		return refusedByKernel(err, "the program for the function "+name)
 	}
-	defer func() { _ = prog.Close() }()
+	r.programs = append(r.programs, prog)
 	l, err := link.AttachTracing(link.TracingOptions{Program: prog})
 	if err != nil {
 		return refusedByKernel(err, "tracing of the function "+name+" (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)")

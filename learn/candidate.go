@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
+	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/profiles"
 	"github.com/safe-run/safe-run/spec"
@@ -119,6 +120,7 @@ func (r *Result) capabilities(rec Recording) {
 		}
 	}
 	dropReadSearch(uses)
+	r.packets(rec, uses)
 	r.Profile.Capabilities = nil
 	for _, name := range slices.Sorted(maps.Keys(uses)) {
 		c := profiles.Capability{Name: plainName(name), Evidence: capabilityEvidence(rec, name, uses[name])}
@@ -132,6 +134,18 @@ func (r *Result) capabilities(rec Recording) {
 	for _, b := range r.base.Capabilities {
 		if name := "CAP_" + plainName(b.Name); uses[name] == nil {
 			r.Unmet = append(r.Unmet, Unmet{What: "--cap-add " + plainName(b.Name), Why: "it was never used", Next: "the profile leaves it out"})
+		}
+	}
+}
+
+// packets adds what the filter, and not the kernel, asks for at a packet
+// socket: NET_RAW alone does not open it (see profiles.Seccomp).
+func (r *Result) packets(rec Recording, uses map[string][]CapabilityUse) {
+	for _, c := range rec.Syscalls {
+		if c.Name == "socket" && c.Arg == unix.AF_PACKET && r.grantable("CAP_NET_ADMIN") {
+			uses["CAP_NET_ADMIN"] = append(uses["CAP_NET_ADMIN"], CapabilityUse{
+				Name: "CAP_NET_ADMIN", Syscall: "socket AF_PACKET", Process: c.Process, Count: c.Count,
+			})
 		}
 	}
 }
@@ -245,6 +259,12 @@ func loopback(address string) bool {
 	return err == nil && a.Addr().Unmap().IsLoopback()
 }
 
+// unspecified addresses are what a C library tries routes with.
+func unspecified(address string) bool {
+	a, err := netip.ParseAddrPort(address)
+	return err == nil && a.Addr().Unmap().IsUnspecified()
+}
+
 // limits sets what is below the defaults, or below what the user asked for,
 // with room for twice what was seen.
 func (r *Result) limits(rec Recording) {
@@ -341,7 +361,7 @@ func connections(rec Recording) (out []string) {
 	}
 	var uses []use
 	for _, s := range rec.Sockets {
-		if !s.Bind && s.Errno == 0 && s.Port != 0 && (s.Proto == "tcp" || s.Proto == "udp") && !loopback(s.Address) {
+		if !s.Bind && s.Errno == 0 && s.Port != 0 && (s.Proto == "tcp" || s.Proto == "udp") && !loopback(s.Address) && !unspecified(s.Address) {
 			uses = append(uses, use{fmt.Sprintf("connected to %s over %s (%s, %s)", shown(s.Address), s.Proto, times(s.Count), shown(s.Process)), s.Count})
 		}
 	}

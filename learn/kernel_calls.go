@@ -59,7 +59,7 @@ const (
 	shapeProbe   = 2 // only asks: of interest with EROFS alone
 	shapeForks   = 4 // returns a second time, as 0 in the child
 	shapeBind    = 8
-	shapeRoot    = 16 // may really ask for CAP_SYS_ADMIN of the host, see capsOfCall
+	shapeRoot    = 16 // may really want CAP_SYS_ADMIN of the host, see countCaps
 	shapeExec    = 32
 	shapeNothing = 64 // only so that a shape is never 0
 )

@@ -221,37 +221,47 @@ func (p *prover) capabilities() error {
 		order = append(order, plainName(c.Name))
 	}
 	slices.SortStableFunc(order, func(a, b string) int { return width(b) - width(a) })
-	for done, name := range order {
+	// What was needed beside a right that has gone since may be needed no more:
+	// a program that cannot do one thing may leave out the next.
+	removed, triedAt := 0, map[string]int{}
+	for len(order) > 0 {
+		name := order[0]
+		order = order[1:]
 		is := func(c profiles.Capability) bool { return plainName(c.Name) == name }
 		without := cloned(p.Profile)
 		without.Capabilities = slices.DeleteFunc(without.Capabilities, is)
-		out, err := p.try(without, "without "+name, p.remaining()-p.kept(done))
+		out, err := p.try(without, "without "+name, p.ahead(len(order)+1))
 		if err != nil {
 			return err
 		}
 		if out.Passed {
 			p.Profile = without
 			p.Removed = append(p.Removed, Removed{"CAP_" + name, passesWithout})
-			continue
+			removed++
+		} else {
+			c := &p.Profile.Capabilities[slices.IndexFunc(p.Profile.Capabilities, is)]
+			c.Evidence = proved(c.Evidence, out)
+			triedAt[name] = removed
 		}
-		c := &p.Profile.Capabilities[slices.IndexFunc(p.Profile.Capabilities, is)]
-		c.Evidence = proved(c.Evidence, out)
+		if len(order) == 0 {
+			for _, c := range p.Profile.Capabilities {
+				if name := plainName(c.Name); triedAt[name] < removed {
+					order = append(order, name)
+				}
+			}
+		}
 	}
 	p.Profile.Seccomp = narrowed(p.Profile)
 	return nil
 }
 
-// kept is how many of the first rights that were tried are still there.
-func (p *prover) kept(done int) int {
-	removed := 0
-	for _, r := range p.Removed {
-		if strings.HasPrefix(r.Right, "CAP_") {
-			removed++
-		}
-	}
-	return done - removed
+// ahead are the trials there will be at least, with so many of capabilities.
+func (p *prover) ahead(capabilities int) int {
+	return p.remaining() - len(p.Profile.Capabilities) + capabilities
 }
 
+// width orders the trials: the widest rights first, so that of two that would
+// do the narrower one stays.
 func width(name string) int {
 	switch {
 	case !spec.FreeCapability("CAP_" + name):

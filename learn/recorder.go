@@ -29,12 +29,13 @@ const (
 // Recorder is a set of programs in the kernel that watch containers. Its
 // methods may be called from several goroutines, but Close only once and last.
 type Recorder struct {
-	mode   Mode
-	calls  *callTable
-	maps   *recorderMaps
-	links  []link.Link
-	reader *ringbuf.Reader
-	ended  chan struct{} // closed when the reader has ended
+	mode     Mode
+	calls    *callTable
+	maps     *recorderMaps
+	programs []*ebpf.Program
+	links    []link.Link
+	reader   *ringbuf.Reader
+	ended    chan struct{} // closed when the reader has ended
 
 	reading sync.Mutex         // one Read at a time
 	flushed chan chan struct{} // asks the reader to say when the ring is empty
@@ -44,6 +45,7 @@ type Recorder struct {
 	targets []followed
 	started time.Time
 	over    time.Time
+	skipped uint64 // before the first Follow, see skips
 }
 
 // followed is a container that is or was watched.
@@ -84,6 +86,9 @@ func (r *Recorder) Close() error {
 		errs = append(errs, r.reader.Close())
 	}
 	<-r.ended
+	for _, p := range r.programs {
+		errs = append(errs, p.Close())
+	}
 	if r.maps != nil {
 		r.maps.Close()
 	}
@@ -132,7 +137,7 @@ func (r *Recorder) Follow(pid int) error {
 		_ = r.maps.targets.Delete(r.targets[number-maxTargets].pidns)
 	}
 	if r.started.IsZero() {
-		r.started = time.Now()
+		r.started, r.skipped = time.Now(), r.skips()
 	}
 	r.targets = append(r.targets, followed{pidns: pidns, ids: ids})
 	t := struct{ Userns, Number, Slot, _ uint32 }{userns, uint32(number), slot, 0}
@@ -142,9 +147,12 @@ func (r *Recorder) Follow(pid int) error {
 	return nil
 }
 
-// hostPidNamespace is the inode of the first pid namespace, PROC_PID_INIT_INO
-// in include/linux/proc_ns.h.
-const hostPidNamespace = 0xEFFFFFFC
+// The inodes of the host's own namespaces, PROC_PID_INIT_INO and
+// PROC_USER_INIT_INO in include/linux/proc_ns.h.
+const (
+	hostPidNamespace  = 0xEFFFFFFC
+	hostUserNamespace = 0xEFFFFFFD
+)
 
 func namespace(dir int, path string) (uint32, error) {
 	var st unix.Stat_t
@@ -235,6 +243,17 @@ func (r *Recorder) drain() error {
 	}
 }
 
+// skips is how often the kernel did not run a program because it was being run
+// on the same processor already; of what process cannot be told.
+func (r *Recorder) skips() (n uint64) {
+	for _, p := range r.programs {
+		if s, err := p.Stats(); err == nil {
+			n += s.RecursionMisses
+		}
+	}
+	return n
+}
+
 // Read gives what was seen so far. It may be called any number of times. After
 // the container's last process has ended it has everything.
 func (r *Recorder) Read() (Recording, error) {
@@ -262,7 +281,7 @@ func (r *Recorder) Read() (Recording, error) {
 	case r.over.IsZero():
 		r.over = time.Now()
 	}
-	out := Recording{Started: r.started, Ended: r.over, Lost: stats.Lost + r.events.lost}
+	out := Recording{Started: r.started, Ended: r.over, Lost: stats.Lost + r.events.lost + r.skips() - r.skipped}
 	r.events.put(&out)
 	c.put(&out, r.calls, r.events.explained)
 	return out, nil

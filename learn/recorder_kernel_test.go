@@ -5,17 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
-
-	"github.com/safe-run/safe-run/internal/fail"
 )
 
 // TestRecorderCapabilities has one container for each way a capability is
@@ -36,6 +31,11 @@ func TestRecorderCapabilities(t *testing.T) {
 			[]string{"CAP_NET_ADMIN refused ioctl", "CAP_NET_RAW refused socket"},
 		},
 		{"port 80", container{Script: "busybox httpd -f -p 127.0.0.1:80"}, []string{"CAP_NET_BIND_SERVICE refused bind"}},
+		{
+			"host's user namespace",
+			container{Script: "busybox chown 5 /mnt/file; busybox hostname x; busybox mknod /mnt/d c 1 3", Host: true, Keep: []uint{unix.CAP_CHOWN, unix.CAP_SYS_ADMIN}},
+			[]string{"CAP_CHOWN granted chown", "CAP_MKNOD refused mknodat", "CAP_SYS_ADMIN granted sethostname"},
+		},
 		{"host name", container{Script: "busybox hostname x"}, []string{"CAP_SYS_ADMIN refused sethostname"}},
 		{"nothing", container{Script: "for i in 1 2 3; do busybox true; done; exec busybox true"}, nil},
 	} {
@@ -339,70 +339,4 @@ func TestRecorderCgroup(t *testing.T) {
 			t.Errorf("leaves %v: recorded %q", leaves, got)
 		}
 	}
-}
-
-func TestFollowHost(t *testing.T) {
-	r := open(t, Denials)
-	for _, pid := range []int{os.Getpid(), os.Getppid()} {
-		if err := r.Follow(pid); fail.KindOf(err) != fail.Refused {
-			t.Errorf("following %d: %v", pid, err)
-		}
-	}
-	if err := r.Follow(1 << 30); fail.KindOf(err) != fail.NotFound {
-		t.Errorf("following nobody: %v", err)
-	}
-}
-
-// TestFexit has the way in of kernels without the tracepoint. On a kernel with
-// it, where functions may not be traceable, it may only fail as it should.
-func TestFexit(t *testing.T) {
-	r, err := openWith(Everything, fexitHook)
-	if err != nil {
-		if f, ferr := openWith(Everything, tracepointHook); ferr == nil && fail.KindOf(err) == fail.HostCannot {
-			_ = f.Close()
-			t.Logf("this kernel has the tracepoint alone: %v", err)
-			return
-		}
-		t.Fatal(err)
-	}
-	defer func() { _ = r.Close() }()
-	s := start(t, container{Script: "busybox chown 5 /mnt/file; busybox chmod 644 /mnt/file"})
-	if err := r.Follow(s.cmd.Process.Pid); err != nil {
-		t.Fatal(err)
-	}
-	s.run(t)
-	rec, err := r.Read()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := caps(rec); !slices.Equal(got, []string{"CAP_CHOWN refused chown"}) {
-		t.Errorf("recorded %q", got)
-	}
-}
-
-// TestTypedArguments has the verifier look at the program for checks of
-// capabilities with arguments that have types, as at the end of a function.
-func TestTypedArguments(t *testing.T) {
-	r := open(t, Denials)
-	spec, err := btf.LoadKernelSpec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	types := &kernelTypes{spec: spec}
-	if !types.tracepoint("cap_capable") {
-		t.Log("TestFexit does so")
-		return
-	}
-	layout, err := types.layout(runtime.GOARCH)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &programs{maps: r.maps, l: layout}
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "cap_capable", License: "GPL", Instructions: p.capable(0, 1, 3, 4),
-	})
-	if err != nil {
-		t.Fatalf("%+v", err)
-	}
-	_ = prog.Close()
 }

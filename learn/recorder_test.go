@@ -30,6 +30,7 @@ type container struct {
 	Script  string   // for busybox sh
 	Keep    []uint   // capabilities it keeps
 	Filter  []uint32 // numbers of system calls refused with EPERM
+	Host    bool     // in the host's user namespace
 	Read    bool     // make the file system at /mnt read-only
 	Program []string // instead of the script
 	Loop    int      // instead of it: so many calls of getppid; it prints the nanoseconds of processor time of one
@@ -173,6 +174,9 @@ func start(t testing.TB, c container) *started {
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS,
 		UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
 		Credential: &syscall.Credential{},
+	}
+	if c.Host {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: cmd.SysProcAttr.Cloneflags &^ unix.CLONE_NEWUSER}
 	}
 	s := &started{cmd: cmd}
 	if s.in, err = cmd.StdinPipe(); err != nil {

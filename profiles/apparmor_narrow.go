@@ -50,7 +50,9 @@ type Narrowed struct {
 
 // NarrowAppArmor makes a profile of the built-in one in which only the given
 // files can be used, and only the given capabilities (CAP_ names). It can only
-// narrow: the denials and all that is not about files stay.
+// narrow: the denials and all that is not about files stay. The program that
+// the runtime starts, for the container or an exec, needs no x: who asks for it is
+// outside, and it is executed before the profile holds. What maps code needs m.
 //
 // Profiles of the same rules have the same name within a scope, which is any
 // word: who unloads a profile must know all containers that are under it.

@@ -21,6 +21,7 @@ import (
 	"github.com/safe-run/safe-run/learn"
 	"github.com/safe-run/safe-run/policy"
 	"github.com/safe-run/safe-run/profiles"
+	"github.com/safe-run/safe-run/spec"
 )
 
 // lesson is what learn was asked for.
@@ -37,6 +38,7 @@ type lesson struct {
 	global []string         // --address and --namespace, for other verbs
 	words  []string         // the image and its words
 	policy policy.Request   // of the image
+	engine [2]string        // --address, --namespace
 	tty    bool
 }
 
@@ -127,6 +129,7 @@ func (l *lesson) read(flags []cli.Given) error {
 	if l.caller, err = cli.CallerOf(os.Geteuid(), os.LookupEnv); err != nil {
 		return err
 	}
+	l.engine = [2]string{inv.Address, inv.Namespace}
 	l.base, l.flags = learn.Base(flags, w)
 	l.tty = w.TTY || w.Interactive
 	for _, f := range l.flags {
@@ -155,7 +158,12 @@ func (l *lesson) learn(ctx context.Context) error {
 			return err
 		}
 	}
-	s, err := newTrials(l)
+	img, err := l.image(ctx)
+	if err != nil {
+		return err
+	}
+	l.policy.Image, l.policy.Provisional = img, false
+	s, err := newTrials(l, img)
 	if err != nil {
 		return err
 	}
@@ -218,6 +226,15 @@ func (l *lesson) proved(p learn.Proof) error {
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return printable(lines[len(lines)-1])
+}
+
+// image fetches the image, if need be, and tells what it asks for.
+func (l *lesson) image(ctx context.Context) (spec.Image, error) {
+	s, err := connect(ctx, l.engine[0], l.engine[1], dialAhead())
+	if err != nil {
+		return spec.Image{}, err
+	}
+	return image(ctx, s, &l.policy.Workload)
 }
 
 // options are what a candidate is made by.

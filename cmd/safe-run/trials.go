@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +20,8 @@ import (
 
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/learn"
+	"github.com/safe-run/safe-run/profiles"
+	"github.com/safe-run/safe-run/spec"
 )
 
 // trials runs the containers of a lesson, each as a command of its own: what
@@ -27,18 +31,36 @@ type trials struct {
 	dir   string // of the profiles tried
 	ended bool   // the recorded program ended by itself, well
 
+	// volumes are the targets of those that belong to one container: here they
+	// are given to a second one as well, which finds what the first has left.
+	volumes []string
+
 	slowest time.Duration // from a start to the check's success
 	count   int
 }
 
-func newTrials(l *lesson) (*trials, error) {
+func newTrials(l *lesson, img spec.Image) (*trials, error) {
 	// Files of --profile are opened with the rights of the caller, who can
 	// read them there and change nothing.
 	dir, err := os.MkdirTemp("/tmp", "safe-run-learn-")
 	if err == nil {
 		err = os.Chmod(dir, 0o711)
 	}
-	return &trials{lesson: l, dir: dir}, fail.Wrap(fail.HostCannot, err, "directory for the profiles that are tried")
+	t := &trials{lesson: l, dir: dir}
+	targets := slices.Clone(img.Volumes)
+	for _, w := range l.base.Writable {
+		if w.Volume == "anonymous" {
+			targets = append(targets, w.Path)
+		}
+	}
+	for _, at := range targets {
+		taken := slices.ContainsFunc(l.base.Writable, func(w profiles.Writable) bool { return w.Path == at && w.Volume != "anonymous" }) ||
+			slices.ContainsFunc(l.base.Binds, func(b profiles.Bind) bool { return b.Target == at }) || slices.Contains(t.volumes, at)
+		if !taken && l.check != "" {
+			t.volumes = append(t.volumes, at)
+		}
+	}
+	return t, fail.Wrap(fail.HostCannot, err, "directory for the profiles that are tried")
 }
 
 func (t *trials) close() { _ = os.RemoveAll(t.dir) }
@@ -64,8 +86,9 @@ type trial struct {
 // maxRecording bounds a recording, in bytes of JSON.
 const maxRecording = 256 << 20
 
-// start runs a container with a profile.
-func (t *trials) start(file string, observed string, own bool) (*trial, error) {
+// start runs a container with a profile. data is what its volumes are called;
+// "" leaves them to it.
+func (t *trials) start(file, observed, data string, own bool) (*trial, error) {
 	x := &trial{trials: t, name: containerName(), ended: make(chan struct{})}
 	args := []string{"run", "--rm", "--pull=missing", "--name=" + x.name, "--profile=" + file}
 	if observed != "" {
@@ -75,6 +98,9 @@ func (t *trials) start(file string, observed string, own bool) (*trial, error) {
 		if observed != "" && own || f.Long != "tty" && f.Long != "interactive" && f.Long != "detach-keys" {
 			args = append(args, f.Word())
 		}
+	}
+	for i, at := range t.volumes {
+		args = append(args, fmt.Sprintf("--volume=%s-%d:%s", data, i, at))
 	}
 	args = append(append(args, "--"), t.words...)
 	x.cmd = exec.Command("/proc/self/exe", args...)
@@ -248,7 +274,9 @@ func (t *trials) record(ctx context.Context) (learn.Outcome, error) {
 	defer signal.Stop(interrupts)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	x, err := t.start(file, "--complain", true)
+	data := containerName()
+	defer t.removeVolumes(data)
+	x, err := t.start(file, "--complain", data, true)
 	if err != nil {
 		return learn.Outcome{}, err
 	}
@@ -297,6 +325,18 @@ func (t *trials) record(ctx context.Context) (learn.Outcome, error) {
 	if enough && t.check != "" && !passed {
 		return o, &fail.Error{Kind: fail.Interrupted, Signal: int(unix.SIGINT), Msg: "interrupted"}
 	}
+	if passed && len(t.volumes) > 0 && !enough {
+		again, err := t.once(ctx, file, "--complain", data, true)
+		if err != nil {
+			return o, err
+		}
+		if !again.Passed || again.Recording == nil {
+			again.Output = "with the volumes of the first start: " + again.Output
+			return again, nil
+		}
+		both := learn.Merge(*o.Recording, *again.Recording)
+		o.Recording = &both
+	}
 	t.ended = byItself && passed && !enough
 	if t.ended {
 		t.slowest = max(t.slowest, o.Took)
@@ -316,22 +356,44 @@ func (t *trials) Try(ctx context.Context, x learn.Trial) (learn.Outcome, error) 
 	if err != nil {
 		return learn.Outcome{}, err
 	}
-	run, err := t.start(file, "--explain", false)
+	data := containerName()
+	defer t.removeVolumes(data)
+	var o learn.Outcome
+	for range 1 + min(1, len(t.volumes)) {
+		if o, err = t.once(ctx, file, "--explain", data, false); err != nil || !o.Passed {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		return o, &fail.Error{Kind: fail.Interrupted, Signal: int(unix.SIGINT), Msg: "interrupted"}
+	}
+	return o, err
+}
+
+// once runs a container until the check succeeds or it is clear that it does
+// not.
+func (t *trials) once(ctx context.Context, file, observed, data string, own bool) (learn.Outcome, error) {
+	x, err := t.start(file, observed, data, own)
 	if err != nil {
 		return learn.Outcome{}, err
 	}
 	// What fails mostly ends at once; what hangs gets three times what it takes
 	// when it works.
-	passed := run.works(ctx, max(5*time.Second, 3*t.slowest))
+	passed := x.works(ctx, max(5*time.Second, 3*t.slowest))
 	if passed {
-		t.slowest = max(t.slowest, time.Since(run.started))
+		t.slowest = max(t.slowest, x.took)
 	}
-	run.stop(false)
-	o, err := run.outcome(passed)
-	if ctx.Err() != nil {
-		return o, &fail.Error{Kind: fail.Interrupted, Signal: int(unix.SIGINT), Msg: "interrupted"}
+	x.stop(passed && len(t.volumes) > 0 || own)
+	return x.outcome(passed)
+}
+
+// removeVolumes removes those of a trial.
+func (t *trials) removeVolumes(data string) {
+	for i := range t.volumes {
+		c := exec.Command("/proc/self/exe", "volume", "rm", fmt.Sprintf("%s-%d", data, i))
+		c.Args[0] = "safe-run"
+		_ = c.Run() // a container that was refused has made none
 	}
-	return o, err
 }
 
 // tailWriter keeps the end of what is written to it.
