@@ -131,10 +131,10 @@ test: deps build build-faults engine cni images servers ## unit tests, fuzz seed
 	@$(GO) test -timeout 40m ./...
 
 # What asks the kernel for much is tested in it, compiled here.
-VM_TESTED := ./tests/e2e ./network ./internal/netfilter ./internal/systemd ./cmd/safe-run-activate
+VM_TESTED := ./tests/e2e ./tests/profiles ./learn ./network ./internal/netfilter ./internal/systemd ./cmd/safe-run-activate
 test-vm: DEPS += qemu-system-x86=/usr/bin/qemu-system-x86_64 mmdebstrap=/usr/bin/mmdebstrap e2fsprogs=/sbin/mke2fs cpio=/usr/bin/cpio \
 	xz-utils=/usr/bin/xz debian-archive-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-test-vm: deps build build-faults engine images probe ## safe-run and its network inside a Debian with systemd, cgroup v2 and AppArmor, in qemu (root)
+test-vm: deps build build-faults engine images build/images/nginx.tar build/images/redis.tar probe ## safe-run and its network inside a Debian with systemd, cgroup v2 and AppArmor, in qemu (root)
 	@rm -rf build/vm-tests && mkdir -p build/vm-tests
 	@CGO_ENABLED=0 $(GO) test -c -tags guest -o build/vm-tests/ $(VM_TESTED)
 	@tests/vm/test.sh

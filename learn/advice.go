@@ -42,6 +42,7 @@ const (
 	rankGranted // capabilities that need the site's grant
 	rankFilter
 	rankMode
+	rankHidden
 	rankProbe // what programs try and do without
 )
 
@@ -108,6 +109,7 @@ func Explain(rec Recording, w Context) []string {
 	pathAdvice(all, rec, w)
 	socketAdvice(all, rec, w)
 	callAdvice(all, rec, w)
+	hiddenAdvice(all, rec, w)
 	list := slices.Collect(maps.Values(all))
 	slices.SortFunc(list, func(a, b *advice) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(b.count, a.count), cmp.Compare(a.what, b.what), cmp.Compare(a.why, b.why))

@@ -9,7 +9,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -31,24 +30,9 @@ func (r *Recorder) load(hook capHook) error {
 	if err := mayLoad(); err != nil {
 		return err
 	}
-	spec, err := btf.LoadKernelSpec()
-	if err != nil {
-		return fail.Wrap(fail.HostCannot, err, "the recorder needs the kernel's types in /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF)")
-	}
-	types := &kernelTypes{spec: spec}
-	layout, err := types.layout(runtime.GOARCH)
+	layout, hook, err := kernelFacts(hook)
 	if err != nil {
 		return err
-	}
-	if hook == anyHook {
-		hook = fexitHook
-		if types.tracepoint("cap_capable") {
-			hook = tracepointHook
-		}
-	}
-	if hook == fexitHook && !types.function("cap_capable") {
-		return fail.New(fail.HostCannot, "the recorder cannot see checks of capabilities: this kernel has neither the tracepoint cap_capable (Linux 6.14) "+
-			"nor a function of that name that can be traced")
 	}
 	if r.maps, err = newRecorderMaps(r.mode); err != nil {
 		return refusedByKernel(err, "the recorder's maps")
@@ -92,6 +76,27 @@ func (r *Recorder) load(hook capHook) error {
 		}
 	}
 	return nil
+}
+
+// kernelFacts gives what the programs must know of the kernel, and the hook to
+// use.
+func kernelFacts(hook capHook) (layout kernelLayout, _ capHook, err error) {
+	err = withKernelTypes(func(types *kernelTypes) error {
+		if hook == anyHook {
+			hook = fexitHook
+			if types.tracepoint {
+				hook = tracepointHook
+			}
+		}
+		if hook == fexitHook && !types.function {
+			return fail.New(fail.HostCannot, "the recorder cannot see checks of capabilities: this kernel has neither the tracepoint cap_capable (Linux 6.14) "+
+				"nor a function of that name that can be traced")
+		}
+		var err error
+		layout, err = types.layout(runtime.GOARCH)
+		return err
+	})
+	return layout, hook, err
 }
 
 func (r *Recorder) attachTracepoint(name string, ins asm.Instructions) error {

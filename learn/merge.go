@@ -37,6 +37,9 @@ func Merge(recs ...Recording) Recording {
 		out.Limits.Pids = out.Limits.Pids || r.Limits.Pids
 		out.Limits.Tmpfs = append(out.Limits.Tmpfs, r.Limits.Tmpfs...)
 		out.Lost += r.Lost
+		if r.Had.Image != "" || i == 0 {
+			out.Had = r.Had
+		}
 		if r.Exit != 0 {
 			out.Exit = r.Exit
 		}

@@ -236,7 +236,7 @@ func (p *prover) capabilities() error {
 		}
 		if out.Passed {
 			p.Profile = without
-			p.Removed = append(p.Removed, Removed{"CAP_" + name, passesWithout})
+			p.Removed = append(p.Removed, Removed{"CAP_" + name, passesWithout + stillAsked(out.Recording, "CAP_"+name)})
 			removed++
 		} else {
 			c := &p.Profile.Capabilities[slices.IndexFunc(p.Profile.Capabilities, is)]
@@ -253,6 +253,20 @@ func (p *prover) capabilities() error {
 	}
 	p.Profile.Seccomp = narrowed(p.Profile)
 	return nil
+}
+
+// stillAsked says that a program went on without a capability it was refused:
+// it may have stayed root, for example, which its check does not see.
+func stillAsked(rec *Recording, name string) string {
+	if rec == nil {
+		return ""
+	}
+	for _, c := range rec.Capabilities {
+		if c.Name == name && c.Refused && !c.Host {
+			return fmt.Sprintf(", though %s was refused to %s (%s): see that it does not go on with more than it should", shown(c.Syscall), shown(c.Process), times(c.Count))
+		}
+	}
+	return ""
 }
 
 // ahead are the trials there will be at least, with so many of capabilities.

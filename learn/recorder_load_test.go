@@ -2,12 +2,10 @@ package learn
 
 import (
 	"os"
-	"runtime"
 	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 
 	"github.com/safe-run/safe-run/internal/fail"
 )
@@ -55,18 +53,13 @@ func TestFexit(t *testing.T) {
 // capabilities with arguments that have types, as at the end of a function.
 func TestTypedArguments(t *testing.T) {
 	r := open(t, Denials)
-	spec, err := btf.LoadKernelSpec()
+	layout, hook, err := kernelFacts(anyHook)
 	if err != nil {
 		t.Fatal(err)
 	}
-	types := &kernelTypes{spec: spec}
-	if !types.tracepoint("cap_capable") {
+	if hook != tracepointHook {
 		t.Log("TestFexit does so")
 		return
-	}
-	layout, err := types.layout(runtime.GOARCH)
-	if err != nil {
-		t.Fatal(err)
 	}
 	p := &programs{maps: r.maps, l: layout}
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{

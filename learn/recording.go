@@ -35,6 +35,7 @@ type Had struct {
 	Image        string        `json:"image,omitempty"` // with its digest
 	Capabilities []string      `json:"capabilities,omitempty"`
 	Mounts       []specs.Mount `json:"mounts,omitempty"`
+	Hidden       []HiddenDir   `json:"hidden,omitempty"` // directories of the image below the default tmpfs
 	Memory       int64         `json:"memory,omitempty"` // limit in bytes, 0: none
 	Pids         int64         `json:"pids,omitempty"`   // limit, 0: none
 	OwnSeccomp   bool          `json:"ownSeccomp,omitempty"`

@@ -169,13 +169,26 @@ func (l *lesson) learn(ctx context.Context) error {
 	}
 	defer s.close()
 	notice("recording: it may do what the site's policy allows, on a root file system that is thrown away")
-	first, err := s.record(ctx)
+	first, err := s.record(ctx, l.base)
 	if err != nil {
 		return err
+	}
+	missed := learn.Shown(first.Recording.Had.Hidden)
+	if first.Passed {
+		missed = nil
+	}
+	if len(missed) > 0 {
+		notice("recording again, with the directories the image has in /run and /tmp")
+		base := l.base
+		base.Writable = slices.Concat(base.Writable, missed)
+		if first, err = s.record(ctx, base); err != nil {
+			return err
+		}
 	}
 	rec := *first.Recording
 	tellLost(rec)
 	result := learn.Candidate(rec, l.base, l.options(rec.Had))
+	result.With(missed, rec)
 	if l.apparmor {
 		result.Profile.AppArmor = &profiles.AppArmorUse{Files: learn.AppArmorRules(rec), Why: "files it used in the recording"}
 	}

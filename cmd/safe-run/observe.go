@@ -24,6 +24,7 @@ import (
 
 // observer is what --explain and --complain look at a container with.
 type observer struct {
+	load     func() error // waits until the recorder is loaded
 	recorder *learn.Recorder
 	mode     learn.Mode
 	out      *os.File // for the recording as JSON; nil: nobody wants it
@@ -65,14 +66,18 @@ func observe(inv *cli.Invocation) (*observer, error) {
 		unix.CloseOnExec(inv.RecordFD)
 		o.out = os.NewFile(uintptr(inv.RecordFD), "recording")
 	}
-	var err error
-	o.recorder, err = learn.Open(o.mode)
-	return o, err
+	// Beside all that is done until the container is made.
+	o.load = sync.OnceValue(func() (err error) {
+		o.recorder, err = learn.Open(o.mode)
+		return err
+	})
+	go o.load()
+	return o, nil
 }
 
 // close lets the recorder go.
 func (o *observer) close() {
-	if o != nil && o.recorder != nil {
+	if o != nil && o.load() == nil {
 		_ = o.recorder.Close()
 	}
 }
@@ -142,6 +147,9 @@ func (o *observer) End(l launcher.Life, code int, oom bool) {
 	seen, err := o.recorder.Read()
 	o.failure = errors.Join(o.failure, err)
 	seen.Had = o.had
+	if hidden, err := learn.Hidden(l.Lower); err == nil && code != 0 {
+		seen.Had.Hidden = hidden
+	}
 	seen.Started, seen.Ended, seen.Exit = o.recording.Started, time.Now().UTC(), code
 	seen.Peak = learn.Peak{Memory: int64(memory), Pids: int64(max(o.pids, pids)), Tmpfs: w.Tmpfs()}
 	seen.Limits = learn.Reached{Memory: oom, Pids: launcher.PidsReached(l.Cgroup), Tmpfs: w.Full()}

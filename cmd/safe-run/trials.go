@@ -248,7 +248,9 @@ func (x *trial) outcome(passed bool) (learn.Outcome, error) {
 	if err := json.Unmarshal(b, &rec); err != nil {
 		return o, fail.Wrap(fail.Internal, err, "reading the recording")
 	}
-	o.Recording = &rec
+	if !rec.Ended.IsZero() { // else its program never ran
+		o.Recording = &rec
+	}
 	return o, nil
 }
 
@@ -260,8 +262,8 @@ func (t *trials) file(text []byte) (string, error) {
 }
 
 // record runs the container for the recording.
-func (t *trials) record(ctx context.Context) (learn.Outcome, error) {
-	text, err := t.base.YAML()
+func (t *trials) record(ctx context.Context, base profiles.Profile) (learn.Outcome, error) {
+	text, err := base.YAML()
 	if err != nil {
 		return learn.Outcome{}, err
 	}

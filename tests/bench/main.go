@@ -84,6 +84,7 @@ func parts() []part {
 		{"many", many},
 		{"logs", logs},
 		{"exec", verbs},
+		{"learn", recorder},
 	}
 }
 

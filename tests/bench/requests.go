@@ -130,10 +130,23 @@ func (l load) run(s *site) (float64, error) {
 	return strconv.ParseFloat(m[1], 64)
 }
 
-// web is the server of the loads: Debian's nginx with its published port, the
+// web is the server of the loads.
+func web(here place, p publisher) (stop func() error, err error) {
+	args, err := webArgs(here)
+	if err != nil {
+		return nil, err
+	}
+	answers := func() error {
+		_, err := outputIn(&p.site.peer, exec.Command("curl", "-sS", "-f", "-m", "5", fmt.Sprintf("http://%s:%d/", hostAddress, port)))
+		return err
+	}
+	return p.run(answers, args...)
+}
+
+// webArgs are flags and image of Debian's nginx with its published port, the
 // same image, configuration and pages for all. It logs nothing, since what
 // is measured is the way to it.
-func web(here place, p publisher) (stop func() error, err error) {
+func webArgs(here place) ([]string, error) {
 	dir := filepath.Join(here.dir, "web")
 	conf := filepath.Join(dir, "nginx.conf")
 	if err := os.MkdirAll(filepath.Join(dir, "html"), 0o755); err != nil {
@@ -151,14 +164,12 @@ http { access_log off; sendfile on; keepalive_requests 1000000000; server { list
 			return nil, err
 		}
 	}
-	answers := func() error {
-		_, err := outputIn(&p.site.peer, exec.Command("curl", "-sS", "-f", "-m", "5", fmt.Sprintf("http://%s:%d/", hostAddress, port)))
-		return err
-	}
-	return p.run(answers, "--cap-add", "CHOWN", "--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "NET_BIND_SERVICE",
+	return []string{
+		"--cap-add", "CHOWN", "--cap-add", "SETUID", "--cap-add", "SETGID", "--cap-add", "NET_BIND_SERVICE",
 		"--memory", "512m", "--read-only", "--tmpfs", "/run", "--tmpfs", "/var/lib/nginx",
-		"-v", conf+":/etc/nginx/nginx.conf:ro", "-v", filepath.Join(dir, "html")+":/html:ro",
-		"-p", fmt.Sprintf("%d:80", port), "nginx")
+		"-v", conf + ":/etc/nginx/nginx.conf:ro", "-v", filepath.Join(dir, "html") + ":/html:ro",
+		"-p", fmt.Sprintf("%d:80", port), "nginx",
+	}, nil
 }
 
 // requests compares the way through a published port.

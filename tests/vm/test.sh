@@ -9,12 +9,13 @@ export VM_DIR=${VM_DIR:-$PWD/build/vm} VM_TIMEOUT=${VM_TIMEOUT:-3000}
 [[ $VM_DIR/root.img -nt tests/vm/build.sh ]] || tests/vm/build.sh
 share=$(mktemp -d)
 trap 'rm -rf "$share"' EXIT
-mkdir -p "$share/build/images" "$share/tests/e2e" "$share/bin"
+mkdir -p "$share/build/images" "$share/tests/e2e" "$share/tests/profiles" "$share/bin"
 cp "$(command -v busybox)" "$share/bin/"
 cp -a build/safe-run build/safe-run-faults build/probe build/probe32 build/engine "$share/build/"
-cp -a build/images/{busybox,probe}.tar "$share/build/images/"
+cp -a build/images/{busybox,probe,nginx,redis}.tar "$share/build/images/"
 cp -a build/vm-tests "$share/tests/units"
 mv "$share/tests/units/e2e.test" "$share/tests/e2e/"
+mv "$share/tests/units/"{profiles,learn}.test "$share/tests/profiles/"
 cp -a tests/e2e/testdata "$share/tests/e2e/"
 cp -a packaging docs README.md LICENSE tests/vm/{guest,units,apparmor}.sh "$share/"
 declare -A running

@@ -258,6 +258,13 @@ units_detached() {
 	$safe rm -f session >/dev/null
 }
 
+# What asks the kernel for BPF: the recorder, and learning with it.
+units_learn() {
+	cp bin/busybox /bin/ # what the recorder's tests run
+	tests tests/profiles learn
+	tests tests/profiles profiles -test.run 'TestLearn/^(nginx|redis|busybox)$|TestExplain|TestNothingIsLost'
+}
+
 # The containers that boots are about. Written to disk before the machine goes.
 units_reboot() {
 	unit=safe-run-restore
@@ -308,7 +315,7 @@ units_booted() {
 if [[ -e /var/lib/units/booting ]]; then units_booted; else
 	mkdir -p /var/lib/units; touch /var/lib/units/begun; sync
 	units_install
-	for t in ${VM_SYSTEMD:-notify limits kill stop logs watchdog sockets secrets generate detached apparmor reboot}; do
+	for t in ${VM_SYSTEMD:-notify limits kill stop logs watchdog sockets secrets generate detached apparmor learn reboot}; do
 		echo "      $t, at $SECONDS s"
 		"units_$t"
 		dmesg | grep 'apparmor="DENIED"' && echo "      ^ in $t"
