@@ -104,6 +104,7 @@ func (a *advice) String() string {
 // the container called its files and processes.
 func Explain(rec Recording, w Context) []string {
 	all := advices{}
+	rec.Paths, rec.Refused = filtered(rec, w)
 	limitAdvice(all, rec, w)
 	capabilityAdvice(all, rec, w)
 	pathAdvice(all, rec, w)
@@ -176,14 +177,12 @@ func judge(name string, c CapabilityUse, w Context) (rank int, why, next string)
 	refused := name + " was refused"
 	if w.HostOnly != nil {
 		if gives, only := w.HostOnly(name); only {
-			next = "it cannot be given: the kernel asks for it in the host's user namespace (" + gives + ")"
-			if name == "CAP_MKNOD" {
-				next += "; a device that exists is given with --device, which the site's policy must grant"
-			}
-			return rankGranted, refused, next
+			return rankGranted, refused, hostsOwn(name, gives)
 		}
 	}
 	switch {
+	case c.Host && setsLimit(c.Syscall):
+		return rankGranted, "the limit cannot be raised, " + refused, raiseLimit
 	case c.Host:
 		return rankGranted, refused, "it cannot be given: the kernel asks for it in a user namespace that is not the container's"
 	case slices.Contains(w.Capabilities, name):
@@ -194,6 +193,16 @@ func judge(name string, c CapabilityUse, w Context) (rank int, why, next string)
 		return rankCapability, refused, addCapability(name, w) + otherWays(name)
 	}
 	return rankGranted, refused, addCapability(name, w) + otherWays(name)
+}
+
+// hostsOwn says of a capability that is one of the host's alone what else there
+// is.
+func hostsOwn(name, gives string) string {
+	next := "it cannot be given: the kernel asks for it in the host's user namespace (" + gives + "); "
+	if name == "CAP_MKNOD" {
+		return next + "a device that exists is given with --device, which the site's policy must grant"
+	}
+	return next + "only --userns host has it, which the site's policy must grant with it"
 }
 
 func (w Context) granted(name string) bool {
@@ -213,11 +222,18 @@ func addCapability(name string, w Context) string {
 
 func pathAdvice(all advices, rec Recording, w Context) {
 	var readOnly []PathUse
+	told := map[string]bool{}
+	for _, p := range rec.Paths {
+		told[p.Path] = told[p.Path] || p.Errno == unix.EROFS && !probing(p.Syscall)
+	}
 	for _, p := range rec.Paths {
 		switch {
 		case p.Errno == 0 || len(p.Capabilities) > 0:
 			// done, or told with the capability
 		case p.Errno == unix.EROFS:
+			if probing(p.Syscall) && told[p.Path] {
+				continue
+			}
 			if probing(p.Syscall) {
 				all.add("probe "+path.Dir(p.Path), advice{rank: rankProbe, what: shown(p.Syscall) + " " + shown(p.Path), why: "the file system is read-only", count: p.Count}, p.Process)
 				continue
@@ -292,8 +308,15 @@ func readOnlyAdvice(all advices, uses []PathUse, w Context) {
 func writableWay(dir string, p PathUse, w Context) (why, next string) {
 	if m := mountAt(w.Mounts, dir); m != nil {
 		why = "the mount at " + shown(m.Destination) + " is read-only"
+		if name, ok := strings.CutPrefix(path.Clean(p.Path), "/proc/sys/"); ok {
+			name = strings.ReplaceAll(name, "/", ".")
+			if spec.NamespacedSysctl(name, true, true) {
+				return why, "--sysctl " + shown(name) + "=VALUE"
+			}
+			return why, "it cannot be given: the setting " + shown(name) + " is the host's"
+		}
 		if insideAny(m.Destination, []string{"/proc", "/sys", "/dev"}) || inside(dir, "/proc") || inside(dir, "/sys") {
-			return why, "it cannot be made writable; --sysctl sets what a container may"
+			return why, "it cannot be made writable"
 		}
 		return why, "leave its ro out, if the site's policy lets you"
 	}

@@ -3,7 +3,6 @@ package learn
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -32,9 +31,12 @@ func callAdvice(all advices, rec Recording, w Context) {
 			a.rank, a.why, a.next = rankProbe, "the kernel or the filter has no such call", ""
 		case argument != "" || !permitted:
 			if name := with.unlocks(r); name != "" {
-				a.next = addCapability(name, w)
+				a.next = w.capabilityFor(name)
 			} else if r.Name == "socket" && r.Arg == unix.AF_PACKET {
 				a.next = "--cap-add NET_RAW and NET_ADMIN, which the site's policy must grant"
+			}
+			if flag := nameFlag(r.Name); flag != "" {
+				a.next = flag
 			}
 			if !permitted && tolerated(r.Name) {
 				a.rank = rankProbe
@@ -43,13 +45,57 @@ func callAdvice(all advices, rec Recording, w Context) {
 			a.why, a.next = "refused, perhaps by the profile's own list of system calls", "add "+shown(r.Name)+" to the list (seccomp: allow)"
 		default:
 			a.rank, a.why, a.next = rankMode, "refused by the kernel", ""
-			if strings.Contains(r.Name, "rlimit") {
-				a.why, a.next = "the limit cannot be raised", "--ulimit"
+			if setsLimit(r.Name) {
+				a.why, a.next = "the limit cannot be raised", raiseLimit
 			}
 		}
 		all.add("call "+a.what, a, r.Process)
 	}
 }
+
+// filtered moves calls with a path that the built-in filter refused, as mount,
+// from the paths to the refused calls: no file's mode is the reason.
+func filtered(rec Recording, w Context) ([]PathUse, []RefusedCall) {
+	if !slices.ContainsFunc(rec.Paths, func(p PathUse) bool { return p.Errno == unix.EPERM }) {
+		return rec.Paths, rec.Refused
+	}
+	filter, calls := builtinRules(w.Capabilities), slices.Clone(rec.Refused)
+	paths := slices.DeleteFunc(slices.Clone(rec.Paths), func(p PathUse) bool {
+		_, permitted := filter[p.Syscall]
+		if permitted || p.Errno != unix.EPERM {
+			return false
+		}
+		calls = append(calls, RefusedCall{Name: p.Syscall, Errno: p.Errno, Process: p.Process, Count: p.Count})
+		return true
+	})
+	return paths, calls
+}
+
+// capabilityFor is the flag that gives a capability, or why none does.
+func (w Context) capabilityFor(name string) string {
+	if w.HostOnly != nil {
+		if gives, only := w.HostOnly(name); only {
+			return hostsOwn(name, gives)
+		}
+	}
+	return addCapability(name, w)
+}
+
+// nameFlag is the flag that does what a call was to do.
+func nameFlag(call string) string {
+	switch call {
+	case "sethostname":
+		return "--hostname NAME"
+	case "setdomainname":
+		return "--domainname NAME"
+	}
+	return ""
+}
+
+// setsLimit says whether a call sets what --ulimit sets.
+func setsLimit(call string) bool { return call == "prlimit64" || call == "setrlimit" }
+
+const raiseLimit = "--ulimit NAME=NUMBER, as far as the site's policy lets you"
 
 // tolerated are calls that libraries and programs try and do without.
 func tolerated(name string) bool {
@@ -119,10 +165,12 @@ type keys []struct {
 	rules map[string][][]specs.LinuxSeccompArg
 }
 
+// filterKeys gives them, those that need no grant first.
 func filterKeys() (k keys) {
 	for _, name := range []string{
-		"CAP_NET_RAW", "CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_SYS_NICE",
-		"CAP_DAC_READ_SEARCH", "CAP_SYS_TTY_CONFIG",
+		"CAP_NET_RAW", "CAP_SYS_CHROOT", "CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_SYS_NICE",
+		"CAP_DAC_READ_SEARCH", "CAP_SYS_TTY_CONFIG", "CAP_SYS_TIME", "CAP_SYSLOG", "CAP_SYS_PACCT", "CAP_SYS_RAWIO", "CAP_SYS_MODULE",
+		"CAP_SYS_BOOT", "CAP_PERFMON", "CAP_BPF",
 	} {
 		k = append(k, struct {
 			name  string

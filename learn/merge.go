@@ -36,6 +36,12 @@ func Merge(recs ...Recording) Recording {
 		out.Limits.Memory = out.Limits.Memory || r.Limits.Memory
 		out.Limits.Pids = out.Limits.Pids || r.Limits.Pids
 		out.Limits.Tmpfs = append(out.Limits.Tmpfs, r.Limits.Tmpfs...)
+		for from, to := range r.Links {
+			if out.Links == nil {
+				out.Links = map[string]string{}
+			}
+			out.Links[from] = to
+		}
 		out.Lost += r.Lost
 		if r.Had.Image != "" || i == 0 {
 			out.Had = r.Had

@@ -337,10 +337,18 @@ func proved(e *profiles.Evidence, out Outcome) *profiles.Evidence {
 	return &with
 }
 
-// failure says how a trial failed: the code, and the last line of its output.
+// failure says how a trial failed: the code, and the last line of its output,
+// or the last one that tells of a refusal.
 func failure(out Outcome) string {
-	text := strings.TrimRight(out.Output, " \t\r\n")
-	text = text[strings.LastIndexByte(text, '\n')+1:]
+	lines := strings.Split(strings.TrimRight(out.Output, " \t\r\n"), "\n")
+	text := lines[len(lines)-1]
+	for _, line := range slices.Backward(lines) {
+		if refusal(line) {
+			text = line
+			break
+		}
+	}
+	text = strings.TrimSpace(text)
 	if len(text) > maxLine {
 		text = strings.ToValidUTF8(text[:maxLine], "") + "..."
 	}
@@ -349,6 +357,15 @@ func failure(out Outcome) string {
 		s += ": " + text
 	}
 	return s
+}
+
+// refusal says whether a line speaks of a want of rights or room, in the words
+// of the C library or by the error's name: what comes after it may be a trace.
+func refusal(line string) bool {
+	return slices.ContainsFunc([]string{
+		"ermission denied", "peration not permitted", "ead-only file system", "annot allocate memory", "o space left on device", "esource temporarily unavailable",
+		"EACCES", "EPERM", "EROFS", "ENOMEM", "ENOSPC",
+	}, func(word string) bool { return strings.Contains(line, word) })
 }
 
 const maxLine = 120 // bytes of a program's output in a profile

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -40,6 +42,9 @@ type lesson struct {
 	policy policy.Request   // of the image
 	engine [2]string        // --address, --namespace
 	tty    bool
+
+	typed   []string // the flags of run
+	written bool     // the profile
 }
 
 // exercise is how long a check may take to succeed if --for does not say.
@@ -131,7 +136,7 @@ func (l *lesson) read(flags []cli.Given) error {
 	}
 	l.engine = [2]string{inv.Address, inv.Namespace}
 	l.base, l.flags = learn.Base(flags, w)
-	l.tty = w.TTY || w.Interactive
+	l.tty, l.typed = w.TTY || w.Interactive, words
 	for _, f := range l.flags {
 		if f.Long == "address" || f.Long == "namespace" {
 			l.global = append(l.global, f.Word())
@@ -153,10 +158,21 @@ func (l *lesson) read(flags []cli.Given) error {
 
 // learn records a run, makes a profile of it and proves it.
 func (l *lesson) learn(ctx context.Context) error {
+	// What a script of root's has open is not for the check, which has the
+	// rights of the caller alone.
+	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) {
+		return fail.Wrap(fail.HostCannot, err, "descriptors that are open")
+	}
 	if l.out != "" {
-		if err := creatable(l.out, l.caller); err != nil {
+		made, err := creatable(l.out, l.caller)
+		if err != nil {
 			return err
 		}
+		defer func() {
+			if made && !l.written {
+				_ = l.caller.Do(func() error { return os.Remove(l.out) }) // empty: nothing is lost
+			}
+		}()
 	}
 	img, err := l.image(ctx)
 	if err != nil {
@@ -168,6 +184,11 @@ func (l *lesson) learn(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
+	if l.check != "" {
+		if err := s.beforehand(ctx); err != nil {
+			return err
+		}
+	}
 	notice("recording: it may do what the site's policy allows, on a root file system that is thrown away")
 	first, err := s.record(ctx, l.base)
 	if err != nil {
@@ -206,11 +227,20 @@ func (l *lesson) learn(ctx context.Context) error {
 			for _, line := range learn.Explain(rec, adviceContext(rec.Had, l.policy)) {
 				notice(line)
 			}
-			return fail.New(fail.NoStatus, "the check never succeeded while it was recorded: exit %d: %s", first.Exit, lastLine(first.Output)).
-				Hint("try it by hand against: safe-run --complain %s", strings.Join(l.words, " "))
+			return fail.New(fail.NoStatus, "the check never succeeded while it was recorded: %s", told(first.Exit, first.Output)).
+				Hint("try it by hand against: safe-run --complain %s", strings.Join(slices.Concat(l.typed, l.words), " "))
+		}
+		if s.broke {
+			for _, line := range learn.Explain(rec, adviceContext(rec.Had, l.policy)) {
+				notice(line)
+			}
+			notice(fmt.Sprintf("the program failed while it was recorded, with exit code %d: the profile lacks what it did not come to", first.Exit))
 		}
 		notice("recorded, not proved: with --check COMMAND each right would be taken away in turn")
 		return l.write(result.Profile)
+	}
+	if l.check == "" {
+		notice("there is no --check: what is proved is that it ends with exit code 0")
 	}
 	rules := result.Profile.AppArmor
 	if rules != nil && !host.Probe().AppArmor {
@@ -270,6 +300,7 @@ func (l *lesson) write(p profiles.Profile) error {
 		_, err := os.Stdout.Write(text)
 		return err
 	}
+	l.written = true
 	return fail.Wrap(fail.Usage, l.caller.Do(func() error {
 		f, err := os.OpenFile(l.out, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0o644)
 		if err != nil {
@@ -280,10 +311,15 @@ func (l *lesson) write(p profiles.Profile) error {
 	}), "writing the profile %q", l.out)
 }
 
-// creatable says early whether the profile can be written.
-func creatable(path string, c *cli.Caller) error {
-	return fail.Wrap(fail.Usage, c.Do(func() error {
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0o644)
+// creatable says early whether the profile can be written, and whether that
+// has made its file.
+func creatable(path string, c *cli.Caller) (made bool, err error) {
+	err = c.Do(func() error {
+		const flags = os.O_WRONLY | os.O_CREATE | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
+		f, err := os.OpenFile(path, flags|os.O_EXCL, 0o644)
+		if made = err == nil; errors.Is(err, os.ErrExist) {
+			f, err = os.OpenFile(path, flags, 0o644)
+		}
 		if err != nil {
 			return err
 		}
@@ -292,7 +328,8 @@ func creatable(path string, c *cli.Caller) error {
 			return errors.New("it is not a regular file")
 		}
 		return nil
-	}), "-o %q", path)
+	})
+	return made, fail.Wrap(fail.Usage, err, "-o %q", path)
 }
 
 func kernelRelease() string {

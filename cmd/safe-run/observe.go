@@ -60,7 +60,10 @@ func observe(inv *cli.Invocation) (*observer, error) {
 	}
 	if inv.RecordFD != 0 {
 		flags, err := unix.FcntlInt(uintptr(inv.RecordFD), unix.F_GETFL, 0)
-		if err != nil || flags&unix.O_ACCMODE == unix.O_RDONLY {
+		// One that is closed in programs that are started was not inherited: it
+		// is ours, a socket of containerd perhaps.
+		own, err2 := unix.FcntlInt(uintptr(inv.RecordFD), unix.F_GETFD, 0)
+		if err != nil || err2 != nil || own&unix.FD_CLOEXEC != 0 || flags&unix.O_ACCMODE == unix.O_RDONLY {
 			return nil, fail.New(fail.Usage, "--record-fd %d is not a descriptor that can be written to", inv.RecordFD)
 		}
 		unix.CloseOnExec(inv.RecordFD)
@@ -156,7 +159,7 @@ func (o *observer) End(l launcher.Life, code int, oom bool) {
 	if o.mode == learn.Everything && l.Upper != "" {
 		written, err := learn.Scratch(l.Upper, l.Lower)
 		o.failure = errors.Join(o.failure, err)
-		seen.Written = written
+		seen.Written, seen.Links = written, learn.Links(seen, l.Upper, l.Lower)
 	}
 	o.recording = seen
 }

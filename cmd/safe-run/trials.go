@@ -30,6 +30,7 @@ type trials struct {
 	*lesson
 	dir   string // of the profiles tried
 	ended bool   // the recorded program ended by itself, well
+	broke bool   // it ended by itself, and failed
 
 	// volumes are the targets of those that belong to one container: here they
 	// are given to a second one as well, which finds what the first has left.
@@ -178,6 +179,31 @@ func (x *trial) works(ctx context.Context, limit time.Duration) bool {
 	}
 }
 
+// beforehand says whether the check can prove anything: without the
+// application it has to fail.
+func (t *trials) beforehand(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	x := &trial{trials: t, name: containerName()}
+	if x.succeeds(ctx) {
+		return fail.New(fail.Usage, "the check succeeds although the application does not run: it would prove nothing").
+			Hint("let it ask for what the application alone can answer; is another program on its port, or a file left of an earlier run?")
+	}
+	if x.said.code == 126 || x.said.code == 127 {
+		notice("the check may be mistyped: " + told(x.said.code, x.said.text))
+	}
+	return nil
+}
+
+// told is an exit code with the last line of what was printed.
+func told(code int, text string) string {
+	s := fmt.Sprintf("exit %d", code)
+	if line := lastLine(text); line != "" {
+		s += ": " + line
+	}
+	return s
+}
+
 // timedOut is the exit code of timeout(1).
 const timedOut = 124
 
@@ -216,14 +242,19 @@ func (x *trial) stop(gently bool) {
 	if gently {
 		verb = []string{"stop", "--time=5"}
 	}
-	for range 3 {
+	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); {
 		c := exec.Command("/proc/self/exe", append(append(verb, x.global...), x.name)...)
 		c.Args[0] = "safe-run"
-		_ = c.Run()
+		patience := 10 * time.Second
+		if c.Run() != nil {
+			patience = pace // a check may succeed before there is a container
+		}
 		select {
 		case <-x.ended:
 			return
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
+		}
+		if patience > pace {
 			verb = []string{"kill"}
 		}
 	}
@@ -339,7 +370,7 @@ func (t *trials) record(ctx context.Context, base profiles.Profile) (learn.Outco
 		both := learn.Merge(*o.Recording, *again.Recording)
 		o.Recording = &both
 	}
-	t.ended = byItself && passed && !enough
+	t.ended, t.broke = byItself && passed && !enough, byItself && !passed && !enough
 	if t.ended {
 		t.slowest = max(t.slowest, o.Took)
 	}

@@ -35,7 +35,7 @@ func CallerOf(euid int, lookup func(string) (string, bool)) (*Caller, error) {
 	rawGID, _ := lookup("SUDO_GID")
 	uid, err1 := strconv.ParseUint(rawUID, 10, 32)
 	gid, err2 := strconv.ParseUint(rawGID, 10, 32)
-	// (uid_t)-1 means "no change" to setfsuid, which would leave us root.
+	// (uid_t)-1 means "no change" to setresuid, which would leave us root.
 	if err1 != nil || err2 != nil || uid == 1<<32-1 || gid == 1<<32-1 {
 		return nil, fail.New(fail.Usage, "SUDO_UID=%s and SUDO_GID=%s do not name a user", quote(rawUID), quote(rawGID)).
 			Hint("run it through sudo again, or unset both in a root shell")
@@ -60,7 +60,7 @@ func CallerOf(euid int, lookup func(string) (string, bool)) (*Caller, error) {
 	return c, nil
 }
 
-// Do runs f with the file system rights of the caller. f must open what it
+// Do runs f with the rights of the caller. f must open what it
 // needs and return; the rights end with it. The credentials are set on a
 // thread that ends with f, so there is no way back to get wrong.
 func (c *Caller) Do(f func() error) error {
@@ -91,9 +91,11 @@ func (c *Caller) onThread(f func() error, done chan<- error) {
 	done <- f()
 }
 
-// become changes the file system identity of this thread. Leaving fsuid 0
-// takes CAP_DAC_OVERRIDE and its siblings out of the effective set
-// (capabilities(7)), so the mode bits count.
+// become changes the identity of this thread. Leaving uid 0 empties the
+// effective set of capabilities (capabilities(7)), so the mode bits count. The
+// file system identity alone would not do: of /proc/sys the kernel asks the
+// effective one (test_perm, fs/proc/proc_sysctl.c), and it would keep
+// capabilities other files of /proc ask for.
 func (c *Caller) become() error {
 	groups := c.Groups
 	if len(groups) == 0 {
@@ -102,21 +104,11 @@ func (c *Caller) become() error {
 	if err := setgroupsThread(groups); err != nil {
 		return fmt.Errorf("taking the caller's groups: %w", err)
 	}
-	for _, step := range []struct {
-		name string
-		set  func(int) (int, error)
-		id   uint32
-	}{
-		{"group", unix.SetfsgidRetGid, c.GID},
-		{"user", unix.SetfsuidRetUid, c.UID},
-	} {
-		if _, err := step.set(int(step.id)); err != nil {
-			return fmt.Errorf("taking the caller's %s id: %w", step.name, err)
-		}
-		// setfsuid(2) reports no failure; an impossible id asks what is set.
-		if now, _ := step.set(-1); now != int(step.id) {
-			return fmt.Errorf("taking the caller's %s id %d had no effect", step.name, step.id)
-		}
+	if err := setIDThread(unix.SYS_SETRESGID, c.GID); err != nil {
+		return fmt.Errorf("taking the caller's group id: %w", err)
+	}
+	if err := setIDThread(unix.SYS_SETRESUID, c.UID); err != nil {
+		return fmt.Errorf("taking the caller's user id: %w", err)
 	}
 	return nil
 }

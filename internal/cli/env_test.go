@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -153,6 +154,16 @@ func TestReadFileAsCaller(t *testing.T) {
 		if _, err := (*Caller)(nil).ReadFile(path, 100); err != nil {
 			t.Errorf("%s as root: %v", c.name, err)
 		}
+	}
+	// The kernel asks for another identity there than for other files.
+	if err := caller.Do(func() error {
+		f, err := os.OpenFile("/proc/sys/kernel/hostname", os.O_WRONLY, 0)
+		if err == nil {
+			f.Close()
+		}
+		return err
+	}); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("a setting of the kernel: %v", err)
 	}
 	// No thread of the process keeps the caller's identity.
 	time.Sleep(50 * time.Millisecond)

@@ -18,3 +18,13 @@ func setgroupsThread(groups []uint32) error {
 	}
 	return nil
 }
+
+// setIDThread sets the effective user or group id of this thread alone, and
+// with it that for file systems. call is setresuid or setresgid.
+func setIDThread(call uintptr, id uint32) error {
+	const same = 1<<32 - 1
+	if _, _, errno := unix.RawSyscall(call, same, uintptr(id), same); errno != 0 {
+		return errno
+	}
+	return nil
+}
