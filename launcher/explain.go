@@ -81,7 +81,9 @@ func (s sight) stat(p string) (st unix.Stat_t, m *specs.Mount, err error) {
 	}
 	rel := strings.TrimPrefix(p, m.Destination)
 	switch {
-	case m.Type == "tmpfs" && rel != "":
+	case m.Type != "bind" && rel == "":
+		return unix.Stat_t{Mode: unix.S_IFDIR | 0o777}, m, nil
+	case m.Type == "tmpfs":
 		return st, m, unix.ENOENT
 	case m.Type != "bind":
 		return st, m, errUnseen

@@ -58,6 +58,7 @@ func TestCommand(t *testing.T) {
 		{"/bin/sh/x", fail.CmdNotFound, "no such file"},
 		{"./nosuch", fail.CmdNotFound, "no such file"},
 		{"/shut/in", fail.CmdNotExec, `"/shut" is closed to uid 1000`},
+		{"/tmp", fail.CmdNotExec, "is a directory"},
 		{"/tmp/x", fail.CmdNotFound, "no such file"},
 		{"/proc/x", fail.Internal, ""},
 		{"/p/tool", fail.CmdNotExec, `do not run from the mount at "/p"`},

@@ -27,10 +27,13 @@ type Life struct {
 	// On disk the ids are the host's in Upper, and the image's in Lower.
 	Upper string
 	Lower []string
+	// Unlisted are names the program looked up that its egress list lacks, up
+	// to now. They are its choice.
+	Unlisted []string
 }
 
 func (r *run) watched() Life {
-	l := Life{ID: r.rec.ID, PID: r.pid, Cgroup: r.rec.Cgroup, Spec: r.spec}
+	l := Life{ID: r.rec.ID, PID: r.pid, Cgroup: r.rec.Cgroup, Spec: r.spec, Unlisted: r.net.Unlisted()}
 	if len(r.snapMounts) != 1 {
 		return l
 	}

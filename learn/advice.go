@@ -165,7 +165,7 @@ func capabilityAdvice(all advices, rec Recording, w Context) {
 			rank, why, next := judge(name, c, w)
 			what := shown(c.Syscall)
 			if p := pathOf(rec, name, c); p != "" {
-				what += " " + shown(p)
+				what += " " + p
 			}
 			all.add(name, advice{rank: rank, what: what, why: why, next: next, count: c.Count}, c.Process)
 		}
@@ -230,6 +230,8 @@ func pathAdvice(all advices, rec Recording, w Context) {
 		switch {
 		case p.Errno == 0 || len(p.Capabilities) > 0:
 			// done, or told with the capability
+		case p.Errno == unix.ENOSPC:
+			roomAdvice(all, p, w)
 		case p.Errno == unix.EROFS:
 			if probing(p.Syscall) && told[p.Path] {
 				continue
@@ -325,12 +327,12 @@ func writableWay(dir string, p PathUse, w Context) (why, next string) {
 		return why, "let the application write elsewhere, by its configuration"
 	}
 	if mends := unfit(dir, true); mends != "" {
-		return why, "--tmpfs " + dir + " if the image has nothing there; else let the application write elsewhere"
+		return why, "--tmpfs " + shellWord(dir) + " if the image has nothing there; else let the application write elsewhere"
 	}
 	if changesExisting(p.Syscall) {
-		return why, "-v " + dir + ", or -v NAME:" + dir + " to keep it: a volume begins with the image's files"
+		return why, "-v " + shellWord(dir) + ", or -v NAME:" + shellWord(dir) + " to keep it: a volume begins with the image's files"
 	}
-	return why, "--tmpfs " + dir + ", or -v NAME:" + dir + " to keep it, or if the image has files there"
+	return why, "--tmpfs " + shellWord(dir) + ", or -v NAME:" + shellWord(dir) + " to keep it, or if the image has files there"
 }
 
 // changesExisting calls are on files that are there: of the image, then.
@@ -344,8 +346,12 @@ func changesExisting(call string) bool {
 }
 
 func socketAdvice(all advices, rec Recording, w Context) {
+	for _, name := range rec.Unlisted {
+		all.add("name "+name, advice{rank: rankReadOnly, what: "lookup " + shown(name), why: "not on the list of connections", next: "--egress " + shown(name) + ":PORT"}, "")
+	}
 	for _, s := range rec.Sockets {
-		if s.Errno != unix.EACCES && s.Errno != unix.EPERM {
+		listed := w.Egress && s.Errno == unix.ECONNREFUSED && !s.Bind && s.Proto == "tcp" && !loopback(s.Address)
+		if s.Errno != unix.EACCES && s.Errno != unix.EPERM && !listed {
 			continue
 		}
 		const bindService = "CAP_NET_BIND_SERVICE"
@@ -362,6 +368,8 @@ func socketAdvice(all advices, rec Recording, w Context) {
 			all.add("bind "+s.Address, advice{rank: rankMode, what: "bind " + address, why: "refused by the file's directory, or the address", count: s.Count}, s.Process)
 		case s.Proto == "unix":
 			all.add("connect "+s.Address, advice{rank: rankMode, what: "connect " + address, why: "denied by the socket's owner and mode", next: "--user with its owner", count: s.Count}, s.Process)
+		case listed:
+			all.add("connect "+s.Address, advice{rank: rankReadOnly, what: "connect " + address, why: "refused by the other side, or not on the list of connections", next: "--egress " + address, count: s.Count}, s.Process)
 		case w.Egress:
 			all.add("connect "+s.Address, advice{rank: rankReadOnly, what: "connect " + address, why: "not on the list of connections", next: fmt.Sprintf("--egress %s/%s", address, shown(s.Proto)), count: s.Count}, s.Process)
 		default:
@@ -382,8 +390,22 @@ const (
 	maxQuoted = 300 // and of its escaped form
 )
 
-// shown makes a string of a container fit for a terminal and a file.
-func shown(s string) string {
+// shown makes a name of a container fit for a line of advice: it is one word
+// that says where it ends, also to the shell the advice is pasted into.
+func shown(s string) string { return shellWord(escaped(s)) }
+
+// shellWord quotes a word for a shell where it needs to be.
+func shellWord(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= unicode.MaxASCII && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_=/.,:@+%", r)
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// escaped makes a string of a container fit for a terminal and a file.
+func escaped(s string) string {
 	if len(s) > maxShown {
 		s = strings.ToValidUTF8(s[:maxShown], "") + "..."
 	}
@@ -397,10 +419,10 @@ func shown(s string) string {
 	return s
 }
 
-// noted is shown for a profile, whose reader takes each bracket for nesting,
+// noted is escaped for a profile, whose reader takes each bracket for nesting,
 // and bounds that: those that are not paired become round.
 func noted(s string) string {
-	s = shown(s)
+	s = escaped(s)
 	depth := 0
 	for _, c := range s {
 		switch c {

@@ -44,6 +44,9 @@ func callAdvice(all advices, rec Recording, w Context) {
 		case w.OwnSeccomp:
 			a.why, a.next = "refused, perhaps by the profile's own list of system calls", "add "+shown(r.Name)+" to the list (seccomp: allow)"
 		default:
+			if r.Name == "epoll_ctl" || r.Name == "setpgid" {
+				continue // a regular file is always ready; a session's leader stays in its group
+			}
 			a.rank, a.why, a.next = rankMode, "refused by the kernel", ""
 			if setsLimit(r.Name) {
 				a.why, a.next = "the limit cannot be raised", raiseLimit

@@ -2,8 +2,11 @@ package learn
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // limitAdvice is about limits that stopped something.
@@ -35,6 +38,29 @@ func limitAdvice(all advices, rec Recording, w Context) {
 			next = "--shm-size " + mebibytes(2*size)
 		}
 		all.add("tmpfs "+at, advice{rank: rankLimit, what: shown(at), why: "the tmpfs of " + mebibytes(size) + " is full", next: next}, "")
+	}
+}
+
+// FullTmpfs adds, to the mount points of tmpfs that were seen to be full, those
+// that had no room for something. The recording's mounts have to be known.
+func FullTmpfs(rec Recording, full []string) []string {
+	for _, p := range rec.Paths {
+		if m := mountAt(rec.Had.Mounts, p.Path); p.Errno == unix.ENOSPC && m != nil && m.Type == "tmpfs" {
+			full = append(full, m.Destination)
+		}
+	}
+	slices.Sort(full)
+	return slices.Compact(full)
+}
+
+// roomAdvice is about a file system without room that is no tmpfs.
+func roomAdvice(all advices, p PathUse, w Context) {
+	if m := mountAt(w.Mounts, p.Path); m == nil || m.Type != "tmpfs" {
+		at := "/"
+		if m != nil {
+			at = m.Destination
+		}
+		all.add("room "+at, advice{rank: rankLimit, what: shown(p.Syscall) + " " + shown(p.Path), why: "the file system at " + shown(at) + " is full", count: p.Count}, p.Process)
 	}
 }
 

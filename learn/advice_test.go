@@ -96,6 +96,7 @@ func TestExplainOne(t *testing.T) {
 		{call("setpriority", 0, unix.EACCES), nil, "refused by the kernel"},
 		{call("prlimit64", 0, unix.EPERM), nil, "--ulimit"},
 		{Recording{Capabilities: []CapabilityUse{{Name: "CAP_SYS_RESOURCE", Refused: true, Host: true, Syscall: "prlimit64", Process: "x", Count: 1}}}, nil, "--ulimit NAME=NUMBER"},
+		{call("epoll_ctl", 0, unix.EPERM), nil, ""},
 		{call("sethostname", 0, unix.EPERM), nil, "--hostname NAME"},
 		{call("chroot", 0, unix.EPERM), nil, "--cap-add SYS_CHROOT"},
 		{call("clock_settime", 0, unix.EPERM), func(w *Context) { w.HostOnly = func(string) (string, bool) { return "the clock", true } }, "only --userns host has it"},
@@ -108,6 +109,14 @@ func TestExplainOne(t *testing.T) {
 		{call("socket", unix.AF_NETLINK, unix.EPERM), nil, "protocols other than ROUTE"},
 		{call("mount", 0, unix.EPERM), nil, "--cap-add SYS_ADMIN, which"},
 		{Recording{Limits: Reached{Memory: true}}, nil, "memory: a process was killed at the limit of 512m: -m 1024m"},
+		{path("write", "/data/x", unix.ENOSPC), nil, "write /data/x: the file system at /data is full"},
+		{path("write", "/tmp/x", unix.ENOSPC), nil, ""}, // among the limits
+		{Recording{Unlisted: []string{"example.com"}}, nil, "lookup example.com: not on the list of connections: --egress example.com:PORT"},
+		{
+			Recording{Sockets: []SocketUse{{Proto: "tcp", Address: "192.0.2.1:80", Port: 80, Errno: unix.ECONNREFUSED, Process: "x", Count: 1}}},
+			func(w *Context) { w.Egress = true }, "--egress 192.0.2.1:80",
+		},
+		{Recording{Sockets: []SocketUse{{Proto: "tcp", Address: "192.0.2.1:80", Port: 80, Errno: unix.ECONNREFUSED, Process: "x", Count: 1}}}, nil, ""},
 		{Recording{Limits: Reached{Pids: true}}, nil, "--pids-limit 512"},
 		{Recording{Limits: Reached{Tmpfs: []string{"/tmp"}}}, nil, "/tmp: the tmpfs of 64m is full: --tmpfs /tmp:size=128m"},
 		{Recording{Limits: Reached{Tmpfs: []string{"/dev/shm"}}}, nil, "--shm-size 128m"},
@@ -144,5 +153,14 @@ func TestExplainHostile(t *testing.T) {
 		if len(line) > 4096 || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("%.300q", line)
 		}
+	}
+}
+
+func TestFullTmpfs(t *testing.T) {
+	rec := Recording{Had: Had{Mounts: usual().Mounts}, Paths: []PathUse{
+		{Path: "/tmp/a/b", Errno: unix.ENOSPC}, {Path: "/tmp/c", Errno: unix.ENOSPC}, {Path: "/data/x", Errno: unix.ENOSPC}, {Path: "/run/x"},
+	}}
+	if got := FullTmpfs(rec, []string{"/run"}); !slices.Equal(got, []string{"/run", "/tmp"}) {
+		t.Errorf("full: %q", got)
 	}
 }

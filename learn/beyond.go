@@ -22,7 +22,10 @@ func Beyond(p, base profiles.Profile) (lines []string) {
 			continue
 		}
 		flags := profiles.Profile{Writable: []profiles.Writable{w}}.Flags()
-		lines = append(lines, w.Path+" was written to"+seen(w.Evidence)+": "+strings.Join(flags, " "))
+		for i, f := range flags {
+			flags[i] = shellWord(f)
+		}
+		lines = append(lines, shown(w.Path)+" was written to"+seen(w.Evidence)+": "+strings.Join(flags, " "))
 	}
 	return lines
 }

@@ -12,7 +12,9 @@ const (
 	eacces      = int32(unix.EACCES)
 	erofs       = int32(unix.EROFS)
 	enosys      = int32(unix.ENOSYS)
+	enospc      = int32(unix.ENOSPC)
 	einprogress = int32(unix.EINPROGRESS)
+	refusedConn = int32(unix.ECONNREFUSED) // as the egress list does
 	maxErrno    = 4095
 )
 
@@ -26,14 +28,17 @@ func (p *programs) callEnd() asm.Instructions {
 	a.call(asm.FnGetCurrentPidTgid)
 	a.move(asm.R8, asm.R0)
 	if p.mode == Denials {
-		for _, e := range []int32{eperm, eacces, erofs, enosys} {
+		for _, e := range []int32{eperm, eacces, erofs, enosys, enospc, refusedConn} {
 			a.add(asm.JEq.Imm(asm.R7, -e, "look"))
 		}
-		// What was asked for in a call that did not fail is of no interest.
+		// What was asked for in a call that did not fail is of no interest, but
+		// for a netlink message's: its refusal comes as another message.
 		p.isMaybe(a, asm.R8, 0, "out")
 		a.store32(asm.RFP, key, asm.R8)
 		a.hash(asm.FnMapLookupElem, p.maps.asked, asm.RFP, key) // without a lock
 		a.add(asm.JEq.Imm(asm.R0, 0, "out"))
+		a.load(asm.R1, asm.R0, askedRefused)
+		a.add(asm.JSet.Imm(asm.R1, 1<<unix.CAP_NET_ADMIN, "look"))
 		a.hash(asm.FnMapDeleteElem, p.maps.asked, asm.RFP, key)
 		a.mark("out")
 		a.leave()
@@ -158,7 +163,13 @@ func (p *programs) countCaps(a *assembler) {
 	}
 	a.mark("caps.admin")
 	a.add(asm.JEq.Imm(asm.R8, eperm, "caps.denied"), asm.JEq.Imm(asm.R8, eacces, "caps.denied"))
+	p.bits(a, asm.R2)
+	a.load(asm.R1, asm.R6, refused)
+	a.add(asm.And.Imm(asm.R1, 1<<unix.CAP_NET_ADMIN))
 	a.zero(asm.R6, refused, 16)
+	a.add(asm.JSet.Imm(asm.R2, shapeAnswered, "caps.answered"), asm.Ja.Label("caps.known"))
+	a.mark("caps.answered")
+	a.store(asm.R6, refused, asm.R1)
 	a.add(asm.Ja.Label("caps.known"))
 	a.mark("caps.denied")
 	a.load(asm.R2, asm.R6, granted)
@@ -245,7 +256,7 @@ func (p *programs) event(a *assembler) {
 	a.call(asm.FnProbeReadUser)
 	a.mark("event.flags")
 	p.bits(a, asm.R1)
-	a.add(asm.JEq.Imm(asm.R8, erofs, "event.send"))
+	a.add(asm.JEq.Imm(asm.R8, erofs, "event.send"), asm.JEq.Imm(asm.R8, enospc, "event.room"), asm.JEq.Imm(asm.R8, refusedConn, "event.connect"))
 	a.add(asm.JEq.Imm(asm.R8, eperm, "event.denied"), asm.JEq.Imm(asm.R8, eacces, "event.denied"))
 	if p.mode == Everything {
 		a.add(asm.JEq.Imm(asm.R9, kindSocket, "event.socket"), asm.JSLT.Imm(asm.R7, 0, "end"))
@@ -254,6 +265,10 @@ func (p *programs) event(a *assembler) {
 		a.add(asm.JSet.Imm(asm.R2, openWrites, "event.send"))
 	}
 	a.add(asm.Ja.Label("end"))
+	a.mark("event.room")
+	a.add(asm.JEq.Imm(asm.R9, kindPath, "event.send"), asm.Ja.Label("end"))
+	a.mark("event.connect")
+	a.add(asm.JEq.Imm(asm.R9, kindSocket, "event.send"), asm.Ja.Label("end"))
 	a.mark("event.denied")
 	a.add(asm.JSet.Imm(asm.R1, shapeProbe, "end"), asm.Ja.Label("event.send"))
 	if p.mode == Everything {

@@ -65,8 +65,12 @@ func (u Unmet) String() string {
 const (
 	defaultMemory = 512 << 20 // bytes, of a container without --memory
 	defaultPids   = 256
-	maxPorts      = 64
-	maxSeen       = 20
+	// Below these a limit protects nobody, and servers that start a worker for
+	// each CPU would meet it on a larger host.
+	leastMemory = 64 << 20
+	leastPids   = 64
+	maxPorts    = 64
+	maxSeen     = 20
 )
 
 // Candidate makes a profile of a recording and of what the user's own flags
@@ -169,7 +173,7 @@ func capabilityEvidence(rec Recording, name string, uses []CapabilityUse) *profi
 	top := slices.MaxFunc(uses, func(a, b CapabilityUse) int {
 		return cmp.Or(cmp.Compare(a.Count, b.Count), cmp.Compare(b.Syscall, a.Syscall), cmp.Compare(b.Process, a.Process))
 	})
-	e := &profiles.Evidence{Process: noted(top.Process), Call: noted(top.Syscall)}
+	e := &profiles.Evidence{Process: noted(shown(top.Process)), Call: noted(top.Syscall)}
 	for _, u := range uses {
 		e.Count += u.Count
 	}
@@ -179,12 +183,12 @@ func capabilityEvidence(rec Recording, name string, uses []CapabilityUse) *profi
 	return e
 }
 
-// pathOf gives a path, or the address, of the call that asked for a
-// capability; "" if it had none.
+// pathOf gives a path, fit to be shown, or the address, of the call that asked
+// for a capability; "" if it had none.
 func pathOf(rec Recording, name string, c CapabilityUse) string {
 	for _, p := range rec.Paths {
 		if p.Syscall == c.Syscall && p.Process == c.Process && (slices.Contains(p.Capabilities, name) || !c.Refused && p.Errno == 0) {
-			return p.Path
+			return shown(p.Path)
 		}
 	}
 	if c.Syscall == "bind" {
@@ -225,7 +229,7 @@ func (r *Result) ports(rec Recording) {
 		e := profiles.Evidence{Call: "bind"}
 		for _, u := range uses[port] {
 			e.Count += u.Count
-			e.Process = noted(u.Process)
+			e.Process = noted(shown(u.Process))
 		}
 		p.Ports = append(p.Ports, profiles.Port{Port: port, Why: "the application listens on it", Evidence: &e})
 	}
@@ -275,7 +279,7 @@ func (r *Result) limits(rec Recording) {
 		if n, err := units.RAMInBytes(l.Memory); err == nil && l.Memory != "" {
 			most = n
 		}
-		if n := niceSize(2 * seen); n < most {
+		if n := niceSize(max(leastMemory, 2*seen)); n < most {
 			l.Memory = mebibytes(n)
 		}
 		why = append(why, fmt.Sprintf("%s of memory", mebibytes(seen)))
@@ -285,7 +289,7 @@ func (r *Result) limits(rec Recording) {
 		if l.Pids > 0 {
 			most = l.Pids
 		}
-		if n := max(16, (2*seen+7)/8*8); n < most {
+		if n := max(leastPids, (2*seen+7)/8*8); n < most {
 			l.Pids = n
 		}
 		why = append(why, fmt.Sprintf("%d processes and threads", seen))

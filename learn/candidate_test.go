@@ -97,7 +97,7 @@ func TestCandidate(t *testing.T) {
 	if e := p.Capabilities[1].Evidence; e.Call != "bind port 80" {
 		t.Errorf("evidence of NET_BIND_SERVICE: %+v", e)
 	}
-	if p.Limits.Memory != "32m" || p.Limits.Pids != 16 || !strings.Contains(p.Limits.Why, "11m of memory, 5 processes") {
+	if p.Limits.Memory != "64m" || p.Limits.Pids != 64 || !strings.Contains(p.Limits.Why, "11m of memory, 5 processes") {
 		t.Errorf("limits %+v", p.Limits)
 	}
 	if len(r.Unmet) != 1 || !strings.Contains(r.Unmet[0].String(), "--cap-add KILL: it was never used") {

@@ -11,8 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxEvents bounds how many different events are kept of one recorder.
-const maxEvents = 20000
+// What is kept at most of one recorder: different events, and bytes of paths in
+// them.
+const (
+	maxEvents     = 20000
+	maxEventBytes = 32 << 20
+)
 
 // eventTable counts same events together.
 type eventTable struct {
@@ -22,6 +26,7 @@ type eventTable struct {
 	sockets map[SocketUse]uint64 // without count
 	// explained are the calls and errors an event was seen of.
 	explained map[[2]uint32]bool
+	bytes     int // of paths and addresses
 	lost      uint64
 }
 
@@ -72,7 +77,7 @@ func (t *eventTable) take(raw []byte, idsOf func(uint32) idMap) {
 		}
 		s.Bind, s.Errno, s.Process = shape.bits&shapeBind != 0, unix.Errno(errno), process
 		t.explained[[2]uint32{nr, errno}] = true
-		if t.sockets[s] != 0 || t.room() {
+		if t.sockets[s] != 0 || t.room(len(s.Address)) {
 			t.sockets[s]++
 		}
 		return
@@ -89,18 +94,19 @@ func (t *eventTable) take(raw []byte, idsOf func(uint32) idMap) {
 	t.explained[[2]uint32{nr, errno}] = true
 	k := pathKey{
 		path: p, errno: unix.Errno(errno), nr: nr, process: process,
-		write: shape.bits&(shapeWrites|shapeProbe) != 0 || flags&openWrites != 0,
+		write: shape.bits&(shapeWrites|shapeProbe) != 0 || flags&openWrites != 0 || unix.Errno(errno) == unix.ENOSPC,
 		caps:  ne.Uint64(raw[eventRefused:]) | ne.Uint64(raw[eventForeign:]),
 		uid:   idsOf(ne.Uint32(raw[eventTarget:])).inside(ne.Uint32(raw[eventUID:])),
 	}
-	if t.paths[k] != 0 || t.room() {
+	if t.paths[k] != 0 || t.room(len(p)) {
 		t.paths[k]++
 	}
 }
 
 // room says whether one more entry may be made; if not, the event is lost.
-func (t *eventTable) room() bool {
-	if len(t.paths)+len(t.sockets) < maxEvents {
+func (t *eventTable) room(bytes int) bool {
+	if len(t.paths)+len(t.sockets) < maxEvents && t.bytes+bytes <= maxEventBytes {
+		t.bytes += bytes
 		return true
 	}
 	t.lost++

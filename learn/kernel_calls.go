@@ -62,6 +62,8 @@ const (
 	shapeRoot    = 16 // may really want CAP_SYS_ADMIN of the host, see countCaps
 	shapeExec    = 32
 	shapeNothing = 64 // only so that a shape is never 0
+
+	shapeAnswered = 128 // may succeed and have its refusal come as a message
 )
 
 func (s callShape) pack() uint64 {
@@ -95,6 +97,12 @@ func callShapes() map[string]callShape {
 		"setxattr": root(at(1, 0)), "lsetxattr": root(at(1, 0)), "fsetxattr": root(at(0, 1)),
 		"removexattr": root(at(1, 0)), "lremovexattr": root(at(1, 0)), "fremovexattr": root(at(0, 1)),
 		"mount": root(at(2, 0)),
+
+		// Of interest if there is no room: which file system is full.
+		"write": {kind: kindPath, dir: 1}, "pwrite64": {kind: kindPath, dir: 1}, "writev": {kind: kindPath, dir: 1},
+		"sendfile": {kind: kindPath, dir: 1}, "copy_file_range": {kind: kindPath, dir: 3},
+
+		"sendto": {bits: shapeAnswered}, "sendmsg": {bits: shapeAnswered},
 
 		"access":     {kind: kindPath, path: 1, bits: shapeProbe},
 		"faccessat":  {kind: kindPath, path: 2, dir: 1, bits: shapeProbe},

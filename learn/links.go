@@ -11,6 +11,8 @@ import (
 const (
 	maxLinks     = 40   // followed for one path, as the kernel does
 	maxResolved  = 5000 // paths looked up
+	maxLookups   = 2e5  // pieces of lookupBytes of the names looked up for them
+	lookupBytes  = 64
 	maxLinkBytes = 4096
 )
 
@@ -25,14 +27,14 @@ func Links(rec Recording, upper string, lower []string) map[string]string {
 	if s.open(upper, lower) != nil {
 		return nil
 	}
-	t := tree{scan: &s, layers: append([]int{s.upper}, s.lower...)}
+	t := tree{scan: &s, layers: append([]int{s.upper}, s.lower...), left: maxLookups}
 	out := map[string]string{}
-	looked := 0
+	looked := map[string]bool{}
 	look := func(p string) {
-		if !path.IsAbs(p) || len(p) > maxLinkBytes || looked >= maxResolved || out[p] != "" {
+		if !path.IsAbs(p) || len(p) > maxLinkBytes || len(looked) >= maxResolved || looked[p] {
 			return
 		}
-		looked++
+		looked[p] = true
 		if to := t.resolve(path.Clean(p), 0); to != "" && to != path.Clean(p) {
 			out[p] = to
 		}
@@ -55,11 +57,13 @@ func Links(rec Recording, upper string, lower []string) map[string]string {
 type tree struct {
 	scan   *scan
 	layers []int // the topmost first
+	left   int   // of what may be looked up
 }
 
 // resolve follows the links of a clean absolute path. From the first name that
-// does not exist on nothing changes. It gives "" if there is no end of links.
-func (t tree) resolve(p string, links int) string {
+// does not exist on nothing changes. It gives "" if there is no end of links,
+// or too much was looked up.
+func (t *tree) resolve(p string, links int) string {
 	at, layers := "", t.layers
 	names := strings.Split(strings.Trim(p, "/"), "/")
 	for i, name := range names {
@@ -67,6 +71,9 @@ func (t tree) resolve(p string, links int) string {
 		here := path.Join(strings.TrimPrefix(at, "/"), name)
 		if here == "" {
 			return "/"
+		}
+		if t.left <= 0 {
+			return ""
 		}
 		layer, dirs := t.lookup(here, layers)
 		if len(dirs) > 0 {
@@ -92,8 +99,9 @@ func (t tree) resolve(p string, links int) string {
 
 // lookup gives the layers that have rel as a directory, or the one that has
 // it as something else; -1 if none has.
-func (t tree) lookup(rel string, in []int) (layer int, dirs []int) {
+func (t *tree) lookup(rel string, in []int) (layer int, dirs []int) {
 	for _, l := range in {
+		t.left -= 1 + len(rel)/lookupBytes
 		var st unix.Stat_t
 		switch err := statBelow(l, rel, &st); {
 		case err != nil:

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,5 +64,35 @@ func TestLinks(t *testing.T) {
 	}
 	if got := Links(rec, filepath.Join(root, "none"), layers); got != nil {
 		t.Error(got)
+	}
+}
+
+// Links upon links do not keep whoever looks at them: the container has made
+// them for that.
+func TestLinksBounded(t *testing.T) {
+	upper := t.TempDir()
+	dir := strings.Repeat("/a", 100)
+	if err := os.MkdirAll(upper+dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	to := "/"
+	for i := range maxLinks - 1 {
+		link := fmt.Sprintf("%s/l%d", dir, i)
+		if err := os.Symlink(to, upper+link); err != nil {
+			t.Fatal(err)
+		}
+		to = link
+	}
+	var rec Recording
+	for i := range maxResolved {
+		rec.Paths = append(rec.Paths, PathUse{Path: fmt.Sprintf("%s/x%d", to, i)})
+	}
+	start := time.Now()
+	got := Links(rec, upper, []string{t.TempDir()})
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if want := "/x0"; got[rec.Paths[0].Path] != want {
+		t.Errorf("the first leads to %q, not to %q", got[rec.Paths[0].Path], want)
 	}
 }

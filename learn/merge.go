@@ -24,6 +24,7 @@ func Merge(recs ...Recording) Recording {
 		out.Paths = append(out.Paths, r.Paths...)
 		out.Sockets = append(out.Sockets, r.Sockets...)
 		out.Refused = append(out.Refused, r.Refused...)
+		out.Unlisted = append(out.Unlisted, r.Unlisted...)
 		out.Written = append(out.Written, r.Written...)
 		out.Peak.Memory = max(out.Peak.Memory, r.Peak.Memory)
 		out.Peak.Pids = max(out.Peak.Pids, r.Peak.Pids)
@@ -56,6 +57,8 @@ func Merge(recs ...Recording) Recording {
 	out.Sockets = join(out.Sockets, func(s *SocketUse) *uint64 { return &s.Count })
 	out.Refused = join(out.Refused, func(r *RefusedCall) *uint64 { return &r.Count })
 	out.Written = joinWritten(out.Written)
+	slices.Sort(out.Unlisted)
+	out.Unlisted = slices.Compact(out.Unlisted)
 	slices.Sort(out.Limits.Tmpfs)
 	out.Limits.Tmpfs = slices.Compact(out.Limits.Tmpfs)
 	return out

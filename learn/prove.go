@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/profiles"
 	"github.com/safe-run/safe-run/spec"
@@ -59,7 +61,7 @@ func (p Proof) Summary() (lines []string) {
 		lines = append(lines, "needed: --cap-add "+plainName(c.Name)+proofOf(c.Evidence))
 	}
 	for _, w := range p.Profile.Writable {
-		lines = append(lines, "needed: writing to "+w.Path+proofOf(w.Evidence))
+		lines = append(lines, "needed: writing to "+shown(w.Path)+proofOf(w.Evidence))
 	}
 	return append(lines, fmt.Sprintf("proved in %d runs", p.Trials))
 }
@@ -109,11 +111,14 @@ type prover struct {
 // included.
 func (p *prover) try(profile profiles.Profile, what string, left int) (Outcome, error) {
 	if err := p.ctx.Err(); err != nil {
-		return Outcome{}, fail.Wrap(fail.Interrupted, err, "the proof was not finished")
+		return Outcome{}, &fail.Error{Kind: fail.Interrupted, Signal: int(unix.SIGINT), Msg: "the proof was not finished", Err: err}
 	}
 	p.Trials++
 	profile.Seccomp = narrowed(profile)
 	out, err := p.run.Try(p.ctx, Trial{Profile: profile, What: what})
+	if fail.KindOf(err) == fail.Interrupted {
+		return out, err // its signal makes the exit code
+	}
 	if err != nil {
 		return out, fail.Wrap(fail.KindOf(err), err, "proof %d: %s", p.Trials, what)
 	}
@@ -298,13 +303,13 @@ func (p *prover) writable() error {
 		is := func(w profiles.Writable) bool { return w.Path == dir }
 		without := cloned(p.Profile)
 		without.Writable = slices.DeleteFunc(without.Writable, is)
-		out, err := p.try(without, "without writing to "+dir, 1+len(order)-done)
+		out, err := p.try(without, "without writing to "+shown(dir), 1+len(order)-done)
 		if err != nil {
 			return err
 		}
 		if out.Passed {
 			p.Profile = without
-			p.Removed = append(p.Removed, Removed{dir, passesWithout})
+			p.Removed = append(p.Removed, Removed{shown(dir), passesWithout})
 			continue
 		}
 		w := &p.Profile.Writable[slices.IndexFunc(p.Profile.Writable, is)]
@@ -364,7 +369,7 @@ func failure(out Outcome) string {
 func refusal(line string) bool {
 	return slices.ContainsFunc([]string{
 		"ermission denied", "peration not permitted", "ead-only file system", "annot allocate memory", "o space left on device", "esource temporarily unavailable",
-		"EACCES", "EPERM", "EROFS", "ENOMEM", "ENOSPC",
+		"EACCES", "EPERM", "EROFS", "ENOMEM", "ENOSPC", "Error: ",
 	}, func(word string) bool { return strings.Contains(line, word) })
 }
 

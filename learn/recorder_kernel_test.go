@@ -36,6 +36,7 @@ func TestRecorderCapabilities(t *testing.T) {
 			container{Script: "busybox chown 5 /mnt/file; busybox hostname x; busybox mknod /mnt/d c 1 3", Host: true, Keep: []uint{unix.CAP_CHOWN, unix.CAP_SYS_ADMIN}},
 			[]string{"CAP_CHOWN granted chown", "CAP_MKNOD refused mknodat", "CAP_SYS_ADMIN granted sethostname"},
 		},
+		{"netlink message", container{Script: "busybox ip link add d0 type dummy; busybox ip link show"}, []string{"CAP_NET_ADMIN refused sendmsg"}},
 		{"host name", container{Script: "busybox hostname x"}, []string{"CAP_SYS_ADMIN refused sethostname"}},
 		{"nothing", container{Script: "for i in 1 2 3; do busybox true; done; exec busybox true"}, nil},
 	} {
@@ -100,6 +101,12 @@ func TestRecorderPaths(t *testing.T) {
 			nil,
 		},
 		{
+			"full",
+			container{Script: "cd /mnt/little; busybox dd if=/dev/zero of=f bs=8k count=1"},
+			[]string{"/mnt/little/f openat done", "/mnt/little/f write ENOSPC"},
+			[]string{"/mnt/little/f write ENOSPC"},
+		},
+		{
 			"renamed",
 			container{Script: "cd /mnt/inner; echo >a; busybox mv a b; busybox ln -s ../file s; busybox ln b c"},
 			[]string{
@@ -155,9 +162,9 @@ func TestRecorderPaths(t *testing.T) {
 func TestRecorderSockets(t *testing.T) {
 	c := container{Script: `busybox ip link set lo up
 busybox httpd -f -p 127.0.0.1:80
-busybox timeout 0.1 busybox httpd -f -p 127.0.0.1:8080
-busybox timeout 0.1 busybox nslookup x 127.0.0.1
-busybox timeout 0.1 busybox syslogd -n -O /mnt/log`, Keep: []uint{unix.CAP_NET_ADMIN}}
+busybox httpd -f -p 127.0.0.1:8080 & until busybox grep -q 0100007F:1F90 /proc/net/tcp; do :; done
+busybox timeout 5 busybox nslookup x 127.0.0.1
+busybox cp /bin/busybox /mnt/bin/; busybox mkdir -m 500 /mnt/dev; busybox chroot /mnt /bin/busybox syslogd -n`, Keep: []uint{unix.CAP_NET_ADMIN, unix.CAP_SYS_CHROOT}}
 	var got []string
 	rec := record(t, Everything, c)
 	for _, s := range rec.Sockets {

@@ -70,6 +70,12 @@ func containerInit(setup string) error {
 	if err := unix.Mount("tmpfs", "/mnt/inner", "tmpfs", 0, "mode=755"); err != nil {
 		return err
 	}
+	if err := os.Mkdir("/mnt/little", 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", "/mnt/little", "tmpfs", 0, "size=4k"); err != nil {
+		return err
+	}
 	if err := os.WriteFile("/mnt/file", []byte("not a program"), 0o644); err != nil {
 		return err
 	}
@@ -240,10 +246,12 @@ func record(t testing.TB, mode Mode, c container) Recording {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if testing.Verbose() {
-		b, _ := json.MarshalIndent(rec, "", " ")
-		t.Logf("%s", b)
-	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			b, _ := json.MarshalIndent(rec, "", " ")
+			t.Logf("%.30000s", b)
+		}
+	})
 	return rec
 }
 

@@ -22,12 +22,15 @@ type Recording struct {
 	Refused      []RefusedCall   `json:"refused,omitempty"`
 	Written      []Written       `json:"written,omitempty"` // what is in the overlay's upper directory
 	// Links say where paths lead that go through links of the root file system.
-	Links  map[string]string `json:"links,omitempty"`
-	Peak   Peak              `json:"peak"`
-	Limits Reached           `json:"limits"`
-	Exit   int               `json:"exit"`           // exit code of the program
-	Lost   uint64            `json:"lost,omitempty"` // events that could not be kept
-	Had    Had               `json:"had"`
+	Links map[string]string `json:"links,omitempty"`
+	// Unlisted are names that were looked up and are not on the egress list.
+	Unlisted []string `json:"unlisted,omitempty"`
+
+	Peak   Peak    `json:"peak"`
+	Limits Reached `json:"limits"`
+	Exit   int     `json:"exit"`           // exit code of the program
+	Lost   uint64  `json:"lost,omitempty"` // events that could not be kept
+	Had    Had     `json:"had"`
 }
 
 // Had is what the recorded container was given.
@@ -75,7 +78,7 @@ type RefusedCall struct {
 // was to be and was refused.
 type PathUse struct {
 	Path         string     `json:"path"`            // absolute in the container, or as the program gave it if that cannot be told
-	Errno        unix.Errno `json:"errno,omitempty"` // EROFS, EACCES, EPERM; 0: it was done
+	Errno        unix.Errno `json:"errno,omitempty"` // EROFS, EACCES, EPERM, ENOSPC; 0: it was done
 	Syscall      string     `json:"syscall"`
 	Write        bool       `json:"write,omitempty"`        // else it was only to be read or executed
 	Capabilities []string   `json:"capabilities,omitempty"` // refused in this call
@@ -121,5 +124,5 @@ type Peak struct {
 type Reached struct {
 	Memory bool     `json:"memory,omitempty"` // a process was killed for lack of memory
 	Pids   bool     `json:"pids,omitempty"`   // a fork was refused
-	Tmpfs  []string `json:"tmpfs,omitempty"`  // mount points that were full at the end
+	Tmpfs  []string `json:"tmpfs,omitempty"`  // mount points that were full
 }

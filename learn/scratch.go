@@ -16,6 +16,7 @@ import (
 // Bounds of what is looked at: the container made the tree.
 const (
 	maxScratchEntries = 100_000
+	maxScratchBytes   = 32 << 20 // of all their paths
 	maxScratchDepth   = 128
 	maxScratchPath    = 3800 // bytes, below PATH_MAX
 )
@@ -34,8 +35,8 @@ const (
 // container's block begins, which is the owner of upper itself.
 //
 // Both trees are read without following links. An error of kind Refused comes
-// with the list so far: there are more entries than 100,000, or deeper ones
-// than 128.
+// with the list so far: there are more entries than 100,000 or than 32 MiB of
+// paths, or deeper ones than 128.
 func Scratch(upper string, lower []string) ([]Written, error) {
 	s := scan{image: make([]int, 0, len(lower))}
 	defer s.close()
@@ -58,8 +59,8 @@ type scan struct {
 	// the container's block: only the layers' mounts are idmapped.
 	uid, gid uint32 // where the block begins
 
-	out  []Written
-	seen int
+	out         []Written
+	seen, bytes int
 }
 
 // stop is a directory that is still to be read.
@@ -148,8 +149,9 @@ func (s *scan) directory(at stop) (below []stop, err error) {
 	for {
 		names, err := dir.Readdirnames(512)
 		for _, name := range names {
-			if s.seen++; s.seen > maxScratchEntries {
-				return nil, fail.New(fail.Refused, "the run has made more than %d files in its root file system", maxScratchEntries)
+			s.seen, s.bytes = s.seen+1, s.bytes+len(at.rel)+len(name)
+			if s.seen > maxScratchEntries || s.bytes > maxScratchBytes {
+				return nil, fail.New(fail.Refused, "the run has made more than %d files in its root file system, or %d MiB of paths", maxScratchEntries, maxScratchBytes>>20)
 			}
 			var st unix.Stat_t
 			if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {

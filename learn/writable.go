@@ -53,7 +53,7 @@ func writablePlaces(rec Recording, own []string) (out []profiles.Writable, unmet
 		}
 		at, volume := where(w)
 		if why := unfit(at, volume); why != "" {
-			u := Unmet{What: "writing to " + at, Why: why, Next: "let the application write elsewhere, by its configuration; it wrote " + shown(w.Path)}
+			u := Unmet{What: "writing to " + shown(at), Why: why, Next: "let the application write elsewhere, by its configuration; it wrote " + shown(w.Path)}
 			if _, ok := refused[at]; !ok {
 				refused[at] = u
 			}
@@ -72,7 +72,7 @@ func writablePlaces(rec Recording, own []string) (out []profiles.Writable, unmet
 	}
 	for _, p := range outermost(places) {
 		if len(out) == maxWritable {
-			unmet = append(unmet, Unmet{What: "writing to " + p.path, Why: fmt.Sprintf("there are more than %d such directories", maxWritable), Next: "mount a volume above them"})
+			unmet = append(unmet, Unmet{What: "writing to " + shown(p.path), Why: fmt.Sprintf("there are more than %d such directories", maxWritable), Next: "mount a volume above them"})
 			continue
 		}
 		out = append(out, p.writable(rec))
@@ -276,7 +276,7 @@ func evidence(uses []PathUse) *profiles.Evidence {
 	for _, u := range uses {
 		e.Count += u.Count
 	}
-	e.Process, e.Call = noted(top.Process), noted(top.Syscall)+" "+noted(top.Path)
+	e.Process, e.Call = noted(shown(top.Process)), noted(top.Syscall)+" "+noted(shown(top.Path))
 	return &e
 }
 

@@ -105,6 +105,7 @@ type Endpoint struct {
 	readyErr error
 	nsfd     *os.File
 	dns      dnsSockets
+	unlisted unlisted
 }
 
 // Reserve takes addresses and ports for a container and begins to make what

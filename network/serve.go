@@ -167,6 +167,7 @@ func (e *Endpoint) mayAnswer(a netip.Addr) bool {
 // addresses may be connected to.
 func (e *Endpoint) permit(name string, addrs []netip.Addr) bool {
 	if e.names == nil || !slices.Contains(e.names.List, name) {
+		e.unlisted.add(name)
 		return false
 	}
 	for _, a := range addrs {

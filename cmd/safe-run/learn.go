@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"time"
@@ -234,7 +235,7 @@ func (l *lesson) learn(ctx context.Context) error {
 			for _, line := range learn.Explain(rec, adviceContext(rec.Had, l.policy)) {
 				notice(line)
 			}
-			notice(fmt.Sprintf("the program failed while it was recorded, with exit code %d: the profile lacks what it did not come to", first.Exit))
+			notice(fmt.Sprintf("the program failed while it was recorded, with exit code %d: the profile may lack what it did not come to", first.Exit))
 		}
 		notice("recorded, not proved: with --check COMMAND each right would be taken away in turn")
 		return l.write(result.Profile)
@@ -247,6 +248,8 @@ func (l *lesson) learn(ctx context.Context) error {
 		notice("this host has no AppArmor: its rules are written and not proved")
 		result.Profile.AppArmor = nil
 	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, unix.SIGTERM)
+	defer stop()
 	proof, err := learn.Prove(ctx, result, s, notice)
 	if err != nil {
 		return err

@@ -155,7 +155,8 @@ func (o *observer) End(l launcher.Life, code int, oom bool) {
 	}
 	seen.Started, seen.Ended, seen.Exit = o.recording.Started, time.Now().UTC(), code
 	seen.Peak = learn.Peak{Memory: int64(memory), Pids: int64(max(o.pids, pids)), Tmpfs: w.Tmpfs()}
-	seen.Limits = learn.Reached{Memory: oom, Pids: launcher.PidsReached(l.Cgroup), Tmpfs: w.Full()}
+	seen.Limits = learn.Reached{Memory: oom, Pids: launcher.PidsReached(l.Cgroup), Tmpfs: learn.FullTmpfs(seen, w.Full())}
+	seen.Unlisted = l.Unlisted
 	if o.mode == learn.Everything && l.Upper != "" {
 		written, err := learn.Scratch(l.Upper, l.Lower)
 		o.failure = errors.Join(o.failure, err)
@@ -210,6 +211,15 @@ func (o *observer) save() error {
 	}
 	defer o.out.Close()
 	return fail.Wrap(fail.Internal, json.NewEncoder(o.out).Encode(o.recording), "writing the recording")
+}
+
+// tellFailure tells why a recording is not whole.
+func (o *observer) tellFailure() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.failure != nil {
+		notice("recording: " + o.failure.Error())
+	}
 }
 
 // explain tells what was refused and which flag would have allowed it.

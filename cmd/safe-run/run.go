@@ -203,7 +203,7 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed, tell 
 		}
 	}
 	if o.out != nil { // it is told by who reads the recording
-		tellAll = func() {}
+		tellAll = o.tellFailure
 	}
 	stop := o.onInterrupt(tellAll)
 	code, err := s.launcher.Run(ctx, lr)

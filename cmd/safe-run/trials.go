@@ -182,10 +182,16 @@ func (x *trial) works(ctx context.Context, limit time.Duration) bool {
 // beforehand says whether the check can prove anything: without the
 // application it has to fail.
 func (t *trials) beforehand(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, unix.SIGTERM)
+	defer stop()
+	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	x := &trial{trials: t, name: containerName()}
-	if x.succeeds(ctx) {
+	succeeds := x.succeeds(limited)
+	if ctx.Err() != nil {
+		return &fail.Error{Kind: fail.Interrupted, Signal: int(unix.SIGINT), Msg: "interrupted"}
+	}
+	if succeeds {
 		return fail.New(fail.Usage, "the check succeeds although the application does not run: it would prove nothing").
 			Hint("let it ask for what the application alone can answer; is another program on its port, or a file left of an earlier run?")
 	}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,12 +34,21 @@ func clip(s string) string {
 	return s
 }
 
+// patient is how long to wait for what ends within d on a usual machine. An
+// emulated one says how many times slower it is.
+func patient(d time.Duration) time.Duration {
+	if n, err := strconv.Atoi(os.Getenv("SAFE_RUN_E2E_SLOW")); err == nil && n > 0 {
+		return d * time.Duration(n)
+	}
+	return d
+}
+
 // Run calls safe-run with args and waits for it, at most 60 s.
 func (g *Ground) Run(args ...string) Answer { return Call(time.Minute, g.Bin, args...) }
 
 // Call runs a command without input.
 func Call(limit time.Duration, name string, args ...string) Answer {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), patient(limit))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = 5 * time.Second
@@ -114,7 +125,7 @@ func (s *Service) Stop(sig syscall.Signal) Answer {
 		_ = s.cmd.Process.Signal(sig)
 		select {
 		case <-s.ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patient(20 * time.Second)):
 			_ = s.cmd.Process.Kill()
 			<-s.ended
 		}
@@ -129,7 +140,7 @@ func (s *Service) Stdout() string { return s.out.String() }
 // ready's last error, or when the launcher ends first.
 func (s *Service) Until(t *testing.T, ready func() error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patient(20 * time.Second))
 	for {
 		err := ready()
 		if err == nil {

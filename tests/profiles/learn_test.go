@@ -113,6 +113,7 @@ func (l learned) learn(t *testing.T) {
 	if p.Seccomp == nil || len(p.Recorded) != 1 || !p.Recorded[0].Proved || p.Recorded[0].Lost != 0 {
 		t.Fatalf("no list of system calls, or not proved:\n%s", data)
 	}
+	t.Logf("system calls: %s", strings.Join(p.Seccomp.Allow, " "))
 	for _, call := range l.calls {
 		if !slices.Contains(p.Seccomp.Allow, call) {
 			t.Errorf("%s is not in %q", call, p.Seccomp.Allow)
