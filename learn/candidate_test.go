@@ -84,7 +84,7 @@ func TestCandidate(t *testing.T) {
 	want := []string{
 		"cap CHOWN", "cap NET_BIND_SERVICE", "cap SETUID",
 		"write /var/lib/nginx size=2m mode=0755",
-		"write /var/log/nginx size=1m mode=0755 gid=4",
+		"write /var/log/nginx size=16m mode=0755 gid=4",
 		"port 8080:80", "port 8443/tcp",
 	}
 	if got := rights(r.Profile); !slices.Equal(got, want) {
@@ -142,22 +142,22 @@ func TestCandidateWritable(t *testing.T) {
 		{"default tmpfs", []Written{file("/tmp/x", "/tmp", false), file("/run/a/b", "/run", false), file("/dev/shm/x", "/dev/shm", false)}, nil, nil, nil, ""},
 		{"covered", []Written{file("/data/x", "/data", true)}, nil, []string{"/data"}, nil, ""},
 		{"mount point made by the runtime", []Written{{Path: "/data", Dir: true, New: true, Parent: "/", ParentHolds: true}}, nil, []string{"/data/sub"}, nil, ""},
-		{"empty and made by the program", []Written{{Path: "/data", Dir: true, New: true, Parent: "/", ParentHolds: true}}, []PathUse{{Path: "/data", Syscall: "mkdir", Write: true}}, nil, []string{"write /data size=1m mode=0755"}, ""},
-		{"empty directory of the image", []Written{file("/srv/x", "/srv", false)}, nil, nil, []string{"write /srv size=1m mode=0755"}, ""},
-		{"new below one with files", []Written{dir("/opt/p/cache", "/opt/p", true), dir("/opt/p/cache/a", "/opt/p", true)}, nil, nil, []string{"write /opt/p/cache size=1m mode=0755"}, ""},
-		{"topmost new", []Written{dir("/opt/p/a/b", "/opt/p", true)}, nil, nil, []string{"write /opt/p/a size=1m mode=0755"}, ""},
+		{"empty and made by the program", []Written{{Path: "/data", Dir: true, New: true, Parent: "/", ParentHolds: true}}, []PathUse{{Path: "/data", Syscall: "mkdir", Write: true}}, nil, []string{"write /data size=16m mode=0755"}, ""},
+		{"empty directory of the image", []Written{file("/srv/x", "/srv", false)}, nil, nil, []string{"write /srv size=16m mode=0755"}, ""},
+		{"new below one with files", []Written{dir("/opt/p/cache", "/opt/p", true), dir("/opt/p/cache/a", "/opt/p", true)}, nil, nil, []string{"write /opt/p/cache size=16m mode=0755"}, ""},
+		{"topmost new", []Written{dir("/opt/p/a/b", "/opt/p", true)}, nil, nil, []string{"write /opt/p/a size=16m mode=0755"}, ""},
 		{"files of the image", []Written{file("/opt/p/x", "/opt/p", true)}, nil, nil, []string{"write /opt/p volume=anonymous"}, ""},
 		{"executed there", []Written{file("/opt/p/x", "/opt/p", true)}, []PathUse{exec}, nil, []string{"write /opt/p volume=anonymous exec"}, ""},
 		{"one within another", []Written{file("/opt/p/x", "/opt/p", true), dir("/opt/p/a", "/opt/p", true)}, nil, nil, []string{"write /opt/p volume=anonymous"}, ""},
-		{"the writer", []Written{file("/srv/x", "/srv", false)}, []PathUse{by(33, "/srv/x")}, nil, []string{"write /srv size=1m mode=0755 uid=33"}, ""},
-		{"several writers", []Written{file("/srv/x", "/srv", false)}, []PathUse{by(33, "/srv/x"), by(0, "/srv/y")}, nil, []string{"write /srv size=1m mode=1777"}, ""},
-		{"a writer deeper", []Written{file("/srv/x", "/srv", false)}, []PathUse{by(0, "/srv/x"), by(33, "/srv/y/z")}, nil, []string{"write /srv size=1m mode=0755"}, ""},
+		{"the writer", []Written{file("/srv/x", "/srv", false)}, []PathUse{by(33, "/srv/x")}, nil, []string{"write /srv size=16m mode=0755 uid=33"}, ""},
+		{"several writers", []Written{file("/srv/x", "/srv", false)}, []PathUse{by(33, "/srv/x"), by(0, "/srv/y")}, nil, []string{"write /srv size=16m mode=1777"}, ""},
+		{"a writer deeper", []Written{file("/srv/x", "/srv", false)}, []PathUse{by(0, "/srv/x"), by(33, "/srv/y/z")}, nil, []string{"write /srv size=16m mode=0755"}, ""},
 		{"of the application below /usr", []Written{file("/usr/src/app/x", "/usr/src/app", true)}, nil, nil, []string{"write /usr/src/app volume=anonymous"}, ""},
 		{"root", []Written{file("/x", "/", true)}, nil, nil, nil, "the root of the file system"},
 		{"etc", []Written{file("/etc/passwd", "/etc", true)}, nil, nil, nil, "the system's own files"},
 		{"conf in etc", []Written{file("/etc/x/conf", "/etc/x", true)}, nil, nil, nil, "the system's own files"},
 		{"lib", []Written{file("/usr/lib64/x/y", "/usr/lib64/x", true)}, nil, nil, nil, "the system's own files"},
-		{"new below etc", []Written{dir("/etc/x", "/etc", true)}, nil, nil, []string{"write /etc/x size=1m mode=0755"}, ""},
+		{"new below etc", []Written{dir("/etc/x", "/etc", true)}, nil, nil, []string{"write /etc/x size=16m mode=0755"}, ""},
 		{"kernel", []Written{file("/dev/x", "/dev", false)}, nil, nil, nil, "the kernel's"},
 		{"an option in a name", []Written{dir("/a:rw,exec", "/", true)}, nil, nil, nil, "such characters"},
 		{"a terminal in a name", []Written{dir("/\x1b[2J", "/", true)}, nil, nil, nil, "such characters"},
@@ -175,7 +175,7 @@ func TestCandidateWritable(t *testing.T) {
 
 func TestSizes(t *testing.T) {
 	const mib = 1 << 20
-	for bytes, want := range map[int64]string{0: "1m", mib: "4m", 5 * mib: "32m", 16 * mib: "64m", 17 * mib: "", 32 * mib: "", 33 * mib: "128m", 500 * mib: "1024m"} {
+	for bytes, want := range map[int64]string{0: "16m", mib: "16m", 5 * mib: "32m", 16 * mib: "64m", 17 * mib: "", 32 * mib: "", 33 * mib: "128m", 500 * mib: "1024m"} {
 		if got := tmpfsSize(bytes); got != want {
 			t.Errorf("tmpfs of %d MiB: got %q, want %q", bytes/mib, got, want)
 		}

@@ -211,7 +211,7 @@ func (p *place) writable(rec Recording) profiles.Writable {
 // bytes: room for four times as much, and the default where that would be
 // above it and twice as much is not.
 func tmpfsSize(bytes int64) string {
-	const room, least = 4, 1 << 20
+	const room, least = 4, 16 << 20 // less is no protection worth a full disk
 	if size := powerOfTwo(room*bytes, least); size <= defaultTmpfs {
 		return mebibytes(size)
 	}

@@ -110,6 +110,9 @@ func (o *observer) Begin(l launcher.Life) error {
 	if err != nil {
 		return fail.Wrap(fail.HostCannot, err, "watching the container")
 	}
+	if o.out != nil {
+		go o.untilUnread(first)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.life = l
@@ -136,6 +139,24 @@ func (o *observer) Begin(l launcher.Life) error {
 		}
 	})
 	return nil
+}
+
+// untilUnread ends a container whose recording nobody is there to read: the
+// command that started this one was killed.
+func (o *observer) untilUnread(first int) {
+	for {
+		o.mu.Lock()
+		ended := !o.recording.Ended.IsZero()
+		o.mu.Unlock()
+		if ended {
+			return
+		}
+		fds := []unix.PollFd{{Fd: int32(o.out.Fd())}}
+		if n, err := unix.Poll(fds, int(looseLook.Milliseconds())); err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0 {
+			_ = unix.PidfdSendSignal(first, unix.SIGKILL, nil, 0)
+			return
+		}
+	}
 }
 
 // End implements launcher.Observer.

@@ -57,7 +57,9 @@ func newTrials(l *lesson, img spec.Image) (*trials, error) {
 	for _, at := range targets {
 		taken := slices.ContainsFunc(l.base.Writable, func(w profiles.Writable) bool { return w.Path == at && w.Volume != "anonymous" }) ||
 			slices.ContainsFunc(l.base.Binds, func(b profiles.Bind) bool { return b.Target == at }) || slices.Contains(t.volumes, at)
-		if !taken && l.check != "" {
+		// The image names its volumes: what would be more than a path in a flag
+		// is left to be as it always is.
+		if !taken && l.check != "" && !strings.ContainsAny(at, ":,") {
 			t.volumes = append(t.volumes, at)
 		}
 	}

@@ -85,10 +85,12 @@ func (p *parser) settleProfile() error {
 	w.Publish = replaced(w.Publish, p.given.publish, func(a, b spec.Publish) bool {
 		return a.Ports.Proto == b.Ports.Proto && a.Ports.First <= b.Ports.Last && b.Ports.First <= a.Ports.Last
 	})
-	if len(p.networks) > p.given.networks {
-		p.networks = p.networks[p.given.networks:]
+	typed := p.networks[p.given.networks:]
+	if len(typed) > 0 {
+		p.networks = typed
 	}
-	if !p.egressSet {
+	none := len(typed) == 1 && networkKind(typed[0].use.Name) == netNone
+	if !p.egressSet && !none { // a list of where no network leads says nothing
 		w.Egress = p.profileEgress
 	}
 	if p.noHealth && sameHealth(w.Health, p.given.health) {
