@@ -83,7 +83,7 @@ func TestCandidate(t *testing.T) {
 	r := Candidate(nginx(), base, Options{})
 	want := []string{
 		"cap CHOWN", "cap NET_BIND_SERVICE", "cap SETUID",
-		"write /var/lib/nginx size=2m mode=0755",
+		"write /var/lib/nginx size=16m mode=0755",
 		"write /var/log/nginx size=16m mode=0755 gid=4",
 		"port 8080:80", "port 8443/tcp",
 	}

@@ -155,6 +155,8 @@ func (p *parser) checkObserved() error {
 	case p.w.Restart.Restarts() && p.inv.Complain:
 		return errors.New("conflicting options: what --complain allows holds for one run, so --restart cannot repeat it")
 	}
+	// Nor can start, which would have nobody watch: the container goes with the run.
+	p.w.Remove = p.w.Remove || p.inv.Complain
 	return nil
 }
 

@@ -7,6 +7,15 @@ import (
 	"github.com/safe-run/safe-run/spec"
 )
 
+// What --complain allows is never had again.
+func TestComplainKeepsNothing(t *testing.T) {
+	for _, args := range [][]string{{"--complain", "img"}, {"--complain", "--rm=false", "img"}, {"--rm", "img"}} {
+		if !mustParse(t, args...).Workload.Remove {
+			t.Errorf("%q: the container stays", args)
+		}
+	}
+}
+
 // What is typed is never weakened by a profile.
 func TestProfileFlagsWin(t *testing.T) {
 	asked := Profile{
