@@ -77,6 +77,10 @@ func find(ref string, read func(string, int64) ([]byte, error), siteDir, top str
 		case !errors.Is(err, os.ErrNotExist):
 			return Loaded{}, err
 		}
+		// Nobody else may have taken the site's away, to have the embedded one.
+		if err := trusted.Dir("profile", siteDir, top); err != nil {
+			return Loaded{}, err
+		}
 	}
 	data, err := embedded.ReadFile("embedded/" + ref + ".yaml")
 	if err != nil {

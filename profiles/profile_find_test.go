@@ -61,6 +61,17 @@ func TestFind(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.ref, err, c.says)
 		}
 	}
+	// Who can change the directory can take a profile of the site's away.
+	open := filepath.Join(top, "open")
+	if err := errors.Join(os.Mkdir(open, 0o777), os.Chmod(open, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := find("redis", read, open, top); fail.KindOf(err) != fail.Refused {
+		t.Errorf("an embedded profile in place of one taken away: %v", err)
+	}
+	if _, err := find("redis", read, filepath.Join(top, "none"), top); err != nil {
+		t.Error(err)
+	}
 	_, err := find("ngin", read, dir, top)
 	if e := (*fail.Error)(nil); !errors.As(err, &e) || !strings.Contains(e.Next, "nginx") {
 		t.Errorf("no near name: %+v", e)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,7 +20,10 @@ func cliContext() (cli.Context, error) {
 	if err != nil {
 		return ctx, err
 	}
-	ctx.Profile = func(ref string) (cli.Profile, error) {
+	ctx.Profile = func(ref string, of *cli.Invocation) (cli.Profile, error) {
+		if path, is := profiles.InImage(ref); is {
+			return imageProfile(ref, path, of)
+		}
 		if profiles.IsFile(ref) && !filepath.IsAbs(ref) {
 			ref = filepath.Join(ctx.Cwd, ref)
 		}
@@ -30,6 +34,41 @@ func cliContext() (cli.Context, error) {
 		return asFlags(found, ref, ctx.ReadFile)
 	}
 	return ctx, nil
+}
+
+// imageProfile reads the profile an image brings, which is named like any other
+// and asks like any other.
+func imageProfile(ref, path string, of *cli.Invocation) (p cli.Profile, err error) {
+	if err := needRoot(); err != nil {
+		return p, err
+	}
+	if of.Workload.Image == "" {
+		return p, fail.New(fail.Usage, "--profile %s: no image is named", ref)
+	}
+	ctx := context.Background()
+	s, err := connect(ctx, of.Address, of.Namespace, dialAhead())
+	if err != nil {
+		return p, err
+	}
+	w := of.Workload
+	if of.DryRun != "" {
+		w.Pull = "never"
+	}
+	img, err := image(ctx, s, &w)
+	if err != nil {
+		return p, err
+	}
+	data, err := s.launcher.ImageFile(ctx, img, path, func(ctx context.Context) error { return s.images.Unpack(ctx, img, nil) })
+	if err != nil {
+		return p, err
+	}
+	found, err := profiles.Parse(data, ref)
+	if err != nil {
+		return p, err
+	}
+	return asFlags(profiles.Loaded{Profile: found}, ref, func(string, int64) ([]byte, error) {
+		return nil, fail.New(fail.Refused, "a profile in an image lists its system calls itself (seccomp: allow), and names no file")
+	})
 }
 
 // asFlags gives the command line a profile stands for.

@@ -193,11 +193,11 @@ func checkProfile(ref, image string) ([]policy.Refusal, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := ctx.Profile(ref)
+	p, err := ctx.Profile(ref, &cli.Invocation{})
 	if err != nil {
 		return nil, err
 	}
-	ctx.Profile = func(string) (cli.Profile, error) { return p, nil }
+	ctx.Profile = func(string, *cli.Invocation) (cli.Profile, error) { return p, nil }
 	for _, name := range []string{p.Image, "image"} {
 		if image == "" {
 			image = name

@@ -28,8 +28,9 @@ type Context struct {
 	// ReadFile reads a whole file of at most max bytes with the rights of
 	// the caller.
 	ReadFile func(path string, max int64) ([]byte, error)
-	// Profile finds the profile of --profile; nil: there are none.
-	Profile func(ref string) (Profile, error)
+	// Profile finds the profile of --profile for a command line of which the
+	// flags and the image are known; nil: there are none.
+	Profile func(ref string, of *Invocation) (Profile, error)
 }
 
 // NewContext gives the context of this process. Under sudo, files are read
@@ -152,7 +153,7 @@ func (p *parser) run(args []string) error {
 		return nil
 	}
 	if p.profileRef != "" {
-		first, err := p.applyProfile()
+		first, err := p.applyProfile(fs.Args())
 		if err != nil {
 			return err
 		}

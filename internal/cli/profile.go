@@ -49,11 +49,17 @@ func (p *parser) setProfile(v string) error {
 
 // applyProfile starts over with the flags of the profile in front of those
 // typed, so that of two the typed one counts.
-func (p *parser) applyProfile() (flags []string, err error) {
+func (p *parser) applyProfile(words []string) (flags []string, err error) {
 	if p.ctx.Profile == nil {
 		return nil, fail.New(fail.Usage, "profiles cannot be read here")
 	}
-	profile, err := p.ctx.Profile(p.profileRef)
+	if len(words) > 0 && clean(words[0]) == nil {
+		p.w.Image = words[0]
+	}
+	if err := p.finishPlatform(); err != nil {
+		return nil, fail.New(fail.Usage, "%s", err)
+	}
+	profile, err := p.ctx.Profile(p.profileRef, p.inv)
 	if err != nil {
 		return nil, fail.Wrap(fail.KindOf(err), err, "--profile")
 	}

@@ -45,7 +45,7 @@ func TestProfileFlagsWin(t *testing.T) {
 	} {
 		inv, err := Parse(append(append([]string{"--profile=p"}, c.typed...), "img"), Context{
 			Cwd: "/", LookupEnv: func(string) (string, bool) { return "", false },
-			Profile: func(string) (Profile, error) { return asked, nil },
+			Profile: func(string, *Invocation) (Profile, error) { return asked, nil },
 		})
 		if err != nil {
 			t.Errorf("%q: %v", c.typed, err)

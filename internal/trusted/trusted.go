@@ -41,13 +41,8 @@ func ReadFile(what, file, top string, max int64) ([]byte, error) {
 	if err := judge(what, fd, file, unix.S_IFREG); err != nil {
 		return nil, err
 	}
-	for dir := path.Dir(file); ; dir = path.Dir(dir) {
-		if err := judgeDir(what, dir); err != nil {
-			return nil, err
-		}
-		if dir == top || dir == "/" {
-			break
-		}
+	if err := Dir(what, path.Dir(file), top); err != nil {
+		return nil, err
 	}
 	data, err := io.ReadAll(io.LimitReader(f, max+1))
 	switch {
@@ -57,6 +52,23 @@ func ReadFile(what, file, top string, max int64) ([]byte, error) {
 		return nil, fail.New(fail.Refused, "%s %s: larger than %d KiB", what, shown(file), max>>10)
 	}
 	return data, nil
+}
+
+// Dir says of an absolute path whether only root can have put something into
+// that directory, or taken it away, as ReadFile does of a file. One that does
+// not exist is no error.
+func Dir(what, dir, top string) error {
+	for ; ; dir = path.Dir(dir) {
+		switch err := judgeDir(what, dir); {
+		case errors.Is(err, os.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		}
+		if dir == top || dir == "/" {
+			return nil
+		}
+	}
 }
 
 func judgeDir(what, dir string) error {

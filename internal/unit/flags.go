@@ -50,7 +50,7 @@ func readBack(words []string, w spec.Workload) error {
 			return w.Seccomp.JSON, nil
 		},
 		// What a profile's flags said is in w already.
-		Profile: func(ref string) (cli.Profile, error) {
+		Profile: func(ref string, _ *cli.Invocation) (cli.Profile, error) {
 			p := cli.Profile{Name: ref, Shown: ref, AppArmor: w.AppArmor}
 			if w.Seccomp != nil && slices.Contains(w.SecurityOpts, cli.ProfileSeccomp) {
 				p.Shown, p.Seccomp = w.Seccomp.Path, w.Seccomp.JSON

@@ -28,7 +28,7 @@ var testContext = cli.Context{
 		}
 		return []byte(data), nil
 	},
-	Profile: func(ref string) (cli.Profile, error) {
+	Profile: func(ref string, _ *cli.Invocation) (cli.Profile, error) {
 		return cli.Profile{Name: ref, Shown: ref, Seccomp: []byte(`{"defaultAction":"SCMP_ACT_ERRNO"}`)}, nil
 	},
 }

@@ -35,7 +35,7 @@ func FromFlags(args []string, ctx cli.Context) (w spec.Workload, o Options, err 
 			o.Files = append(o.Files, "--"+p.Long+"="+abs(ctx.Cwd, p.Value))
 			continue
 		case "profile":
-			if profiles.IsFile(p.Value) {
+			if _, inImage := profiles.InImage(p.Value); !inImage && profiles.IsFile(p.Value) {
 				p.Value = abs(ctx.Cwd, p.Value)
 			}
 			o.Files = append(o.Files, "--profile="+p.Value)
