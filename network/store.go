@@ -261,7 +261,7 @@ func (s Store) Lock() (unlock func(), err error) {
 	path := filepath.Join(s.Run, "network.lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(s.Run, 0o700); err == nil {
+		if err = os.MkdirAll(s.Run, 0o711); err == nil {
 			f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		}
 	}

@@ -125,7 +125,7 @@ func TestEgressErrors(t *testing.T) {
 
 // TestEgressIsShown: in the help, the manual and the completion.
 func TestEgressIsShown(t *testing.T) {
-	words, _ := Complete(nil, "--eg")
+	words, _ := Complete(nil, "--eg", nil)
 	if len(words) != 1 || !strings.HasPrefix(words[0], "--egress\t") {
 		t.Errorf("%q", words)
 	}

@@ -173,7 +173,6 @@ func ownDir(path string, mode os.FileMode) error {
 	if err != nil && !errors.Is(err, os.ErrExist) {
 		return fail.Wrap(fail.HostCannot, err, "making the engine's directory")
 	}
-	made := err == nil
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fail.Wrap(fail.HostCannot, err, "opening the engine's directory %q", path)
@@ -187,8 +186,9 @@ func ownDir(path string, mode os.FileMode) error {
 		return fail.New(fail.HostCannot, "%q belongs to uid %d with mode %04o: the engine's directory must be root's and writable for root alone", path, st.Uid, st.Mode&0o7777).
 			Hint("remove it, or choose another with --root and --state")
 	}
-	// The umask of whoever starts the engine must not decide who gets through.
-	if made || os.FileMode(st.Mode&0o777)&^mode != 0 {
+	// Neither the umask of whoever starts the engine, nor who was there first
+	// after a reboot, must decide who gets through.
+	if os.FileMode(st.Mode&0o777) != mode {
 		if err := unix.Fchmod(fd, uint32(mode)); err != nil {
 			return fail.Wrap(fail.HostCannot, err, "setting the mode of %q", path)
 		}
