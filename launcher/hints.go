@@ -3,8 +3,6 @@ package launcher
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -24,7 +22,7 @@ func (r *run) hints(code int, oom bool) (all []string) {
 		all = append(all, fmt.Sprintf("a process was killed when the memory limit of %s was reached: -m %s",
 			units.BytesSize(float64(*m.Limit)), strings.ToLower(units.CustomSize("%.4g%s", float64(2**m.Limit), 1024, []string{"b", "k", "m", "g", "t"}))))
 	}
-	if p := limits.Pids; p != nil && p.Limit != nil && pidsReached(r.rec.Cgroup) {
+	if p := limits.Pids; p != nil && p.Limit != nil && PidsReached(r.rec.Cgroup) {
 		all = append(all, fmt.Sprintf("the limit of %d processes and threads was reached: --pids-limit %d", *p.Limit, 2**p.Limit))
 	}
 	if h := hint(r.spec, r.io.last.bytes()); h != "" {
@@ -37,16 +35,6 @@ func (r *run) hints(code int, oom bool) (all []string) {
 		}
 	}
 	return all
-}
-
-// pidsReached says whether a fork was refused in a cgroup for its limit.
-func pidsReached(cgroup string) bool {
-	for _, root := range []string{cgroupfs, filepath.Join(cgroupfs, "pids")} {
-		if b, err := os.ReadFile(filepath.Join(root, cgroup, "pids.events")); err == nil {
-			return keyed(string(b), "max") > 0
-		}
-	}
-	return false
 }
 
 // tail keeps the end of what went through it.

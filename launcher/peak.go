@@ -22,4 +22,11 @@ func Peak(cgroup string) (memory, pids uint64) {
 }
 
 // PidsReached says whether a fork was refused in a cgroup for its limit.
-func PidsReached(cgroup string) bool { return pidsReached(cgroup) }
+func PidsReached(cgroup string) bool {
+	for _, root := range []string{cgroupfs, filepath.Join(cgroupfs, "pids")} {
+		if b, err := os.ReadFile(filepath.Join(root, cgroup, "pids.events")); err == nil {
+			return keyed(string(b), "max") > 0
+		}
+	}
+	return false
+}

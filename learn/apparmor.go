@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/profiles"
@@ -73,11 +74,17 @@ func pathsOf(rec Recording) (written, executed map[string]bool) {
 		}
 	}
 	for _, w := range rec.Written {
+		if slices.ContainsFunc(rec.Had.Mounts, func(m specs.Mount) bool { return m.Destination == w.Path }) {
+			continue // made by the runtime to mount something on
+		}
 		if w.Dir {
 			note(written, asDirectory(w.Path))
 		} else {
 			note(written, w.Path)
 		}
+	}
+	if slices.ContainsFunc(rec.Syscalls, func(s SyscallUse) bool { return s.Name == "mq_open" }) {
+		note(written, "/*") // the path of a message queue, wherever they are mounted; its name is not recorded
 	}
 	for _, s := range rec.Sockets {
 		// The kernels of some distributions ask for a socket's path, too.
@@ -105,6 +112,8 @@ func changesDirectories(call string) bool {
 func inBase(p string) bool {
 	switch p {
 	case "/", "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/console", "/dev/ptmx":
+		return true
+	case "/proc/*/exe": // a link: the rules are on where it leads
 		return true
 	}
 	for _, tree := range []string{"/dev/pts/", "/dev/fd/", "/dev/std", "/proc/*/fd/", "/run/safe-run/"} {
@@ -183,6 +192,9 @@ func within(dir string) string {
 func lasting(name string, proc bool) string {
 	if strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune("\"\\[]{}?^*", c) }) {
 		return "*"
+	}
+	if name == unnamed {
+		return name + "*"
 	}
 	stem, ext := name, ""
 	if i := strings.LastIndexByte(name, '.'); i > 0 && !random(name[i+1:]) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/profiles"
@@ -54,6 +55,13 @@ func TestAppArmorRules(t *testing.T) {
 			},
 			Links: map[string]string{"/bin": "/usr/bin", "/bin/sh": "/usr/bin/dash", "/var/run": "/run", "/var/run/app.pid": "/run/app.pid", "/bin/mk": "/usr/bin/mk"},
 		}, "/usr/bin/dash mrix\n/usr/bin/sh mrix\n/proc/*/task/*/comm rwlk\n/run/app.pid rwlk\n/usr/bin/mk rwlk\n/usr/bin/mk/ rwlk"},
+		{"made by the runtime", Recording{
+			Paths:   []PathUse{{Path: "/proc/self/exe", Syscall: "execve"}},
+			Written: []Written{{Path: "/etc/hosts"}, {Path: "/mnt", Dir: true}, {Path: "/mnt/own"}},
+			Had:     Had{Mounts: []specs.Mount{{Destination: "/etc/hosts"}, {Destination: "/mnt"}}},
+		}, "/mnt/own rwlk"},
+		{"without a name", Recording{Paths: []PathUse{wrote("/data/" + unnamed)}}, "/data/#* rwlk"},
+		{"message queues", Recording{Syscalls: []SyscallUse{{Name: "mq_open", Count: 1}}}, "/* rwlk"},
 		{"refused is not used", Recording{Paths: []PathUse{
 			{Path: "/opt/x", Write: true, Syscall: "openat", Errno: unix.EROFS},
 			{Path: "/bin/y", Syscall: "execve", Errno: unix.EACCES},

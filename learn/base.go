@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/docker/go-units"
 
@@ -16,15 +17,36 @@ import (
 // the flags that are left stay flags. flags are those w was read from.
 func Base(flags []cli.Given, w spec.Workload) (p profiles.Profile, left []cli.Given) {
 	p.Version = 1
-	mount := 0
+	limits(&p.Limits, w)
+	for _, word := range egress(w.Egress) {
+		p.Egress = append(p.Egress, profiles.Egress{To: word})
+	}
+	command := len(w.Health.Test) == 2 && w.Health.Test[0] == "CMD-SHELL"
+	mount, device := 0, 0
 	for _, f := range flags {
 		taken := true
 		switch f.Long {
 		case "volume", "mount", "tmpfs":
 			taken = addMount(&p, w.Mounts[mount])
 			mount++
-		case "cap-add", "cap-drop", "publish", "network", "egress", "sysctl", "user", "userns", "memory", "pids-limit", "shm-size", "cpus",
-			"stop-signal", "stop-timeout", "health-cmd", "health-interval", "health-timeout", "health-start-period", "health-retries":
+		case "device":
+			taken = addDevice(&p, w.Devices[device])
+			device++
+		case "network":
+			if taken = len(w.Networks) == 1 && f.Value == w.Networks[0].Name && !strings.Contains(f.Value, "/"); taken {
+				p.Network = f.Value
+			}
+		case "ulimit":
+			taken = p.Limits.Nofile > 0 && strings.HasPrefix(f.Value, "nofile=")
+		case "memory":
+			taken = p.Limits.Memory != ""
+		case "pids-limit":
+			taken = p.Limits.Pids > 0
+		case "egress":
+			taken = len(p.Egress) > 0
+		case "health-cmd", "health-interval", "health-timeout", "health-start-period", "health-retries":
+			taken = command
+		case "cap-add", "publish", "sysctl", "user", "userns", "shm-size", "cpus", "stop-signal", "stop-timeout":
 			// below
 		case "profile", "rm", "restart", "name", "cidfile", "explain", "complain", "record-fd", "quiet", "pull":
 			// how it is run here is not for the profile to say
@@ -43,18 +65,11 @@ func Base(flags []cli.Given, w spec.Workload) (p profiles.Profile, left []cli.Gi
 	for _, x := range w.Publish {
 		p.Ports = append(p.Ports, profiles.Port{Port: published(x)})
 	}
-	if w.NetworkSet && len(w.Networks) == 1 {
-		p.Network = w.Networks[0].Name
-	}
-	for _, word := range egress(w.Egress) {
-		p.Egress = append(p.Egress, profiles.Egress{To: word})
-	}
 	for _, k := range sortedKeys(w.Sysctls) {
 		p.Sysctls = append(p.Sysctls, profiles.Sysctl{Name: k, Value: w.Sysctls[k]})
 	}
 	p.User, p.UserNS, p.StopSignal, p.StopTimeout = w.User, w.UserNSMode, w.StopSignal, w.StopTimeout
-	limits(&p.Limits, w)
-	if h := w.Health; len(h.Test) == 2 && h.Test[0] == "CMD-SHELL" {
+	if h := w.Health; command {
 		p.Health = &profiles.Health{Command: h.Test[1], Retries: h.Retries}
 		for _, d := range []struct {
 			to   *string
@@ -86,6 +101,11 @@ func limits(l *profiles.Limits, w spec.Workload) {
 	}
 	if r.NanoCPUs != nil && *r.NanoCPUs > 0 {
 		l.CPUs = float64(*r.NanoCPUs) / 1e9
+	}
+	for _, u := range w.Ulimits {
+		if u.Name == "nofile" && u.Soft == u.Hard && u.Soft > 0 {
+			l.Nofile = u.Soft
+		}
 	}
 }
 
@@ -144,6 +164,19 @@ func addMount(p *profiles.Profile, m spec.Mount) bool {
 		return true
 	}
 	return false
+}
+
+// addDevice is addMount for a device.
+func addDevice(p *profiles.Profile, d spec.Device) bool {
+	if d.CDI || !strings.HasPrefix(d.Host, "/dev/") {
+		return false
+	}
+	one := profiles.Device{Path: d.Host, Permissions: d.Permissions}
+	if d.Container != d.Host {
+		one.Target = d.Container
+	}
+	p.Devices = append(p.Devices, one)
+	return true
 }
 
 // published writes a port as -p takes it.

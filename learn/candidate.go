@@ -28,8 +28,6 @@ type Options struct {
 	// Covered are the targets of all mounts the recorded container had beside
 	// those of base and the default tmpfs: volumes of the image, for example.
 	Covered []string
-	// Runtime are the system calls every list needs; nil: RuntimeCalls().
-	Runtime []string
 }
 
 // Result is what a recording comes to.
@@ -326,15 +324,11 @@ func (r *Result) seccomp(rec Recording) {
 	if r.base.Seccomp != nil || len(rec.Syscalls) == 0 {
 		return
 	}
-	always := r.options.Runtime
-	if always == nil {
-		always = RuntimeCalls()
-	}
 	seen := map[string]bool{}
 	for _, s := range rec.Syscalls {
 		seen[s.Name] = true
 	}
-	list := PermittedCalls(slices.Concat(always, slices.Collect(maps.Keys(seen))), r.held())
+	list := permittedCalls(slices.Concat(runtimeCalls(), slices.Collect(maps.Keys(seen))), r.held())
 	n := 0
 	for _, name := range list {
 		if seen[name] {

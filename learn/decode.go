@@ -18,6 +18,10 @@ const (
 	maxEventBytes = 32 << 20
 )
 
+// unnamed stands for a file made without a name (O_TMPFILE), in its directory.
+// The kernel has it as this and the number of its inode.
+const unnamed = "#"
+
 // eventTable counts same events together.
 type eventTable struct {
 	calls   *callTable
@@ -91,6 +95,9 @@ func (t *eventTable) take(raw []byte, idsOf func(uint32) idMap) {
 		return
 	}
 	flags := ne.Uint64(raw[eventArg:])
+	if flags&unix.O_TMPFILE == unix.O_TMPFILE {
+		p = path.Join(p, unnamed)
+	}
 	t.explained[[2]uint32{nr, errno}] = true
 	k := pathKey{
 		path: p, errno: unix.Errno(errno), nr: nr, process: process,

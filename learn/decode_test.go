@@ -104,6 +104,28 @@ func TestEventBound(t *testing.T) {
 	}
 }
 
+// A file without a name is one in the directory it was asked for with.
+func TestUnnamed(t *testing.T) {
+	var e eventTable
+	e.init(newCallTable())
+	raw := make([]byte, eventData+16)
+	binary.NativeEndian.PutUint32(raw[eventNr:], uint32(e.calls.nr["openat"]))
+	binary.NativeEndian.PutUint32(raw[eventLength:], 16)
+	copy(raw[eventData:], "/data\x00")
+	for _, flags := range []uint64{unix.O_DIRECTORY, unix.O_TMPFILE | unix.O_RDWR} {
+		binary.NativeEndian.PutUint64(raw[eventArg:], flags)
+		e.take(raw, func(uint32) idMap { return nil })
+	}
+	for k := range e.paths {
+		if want := map[bool]string{false: "/data", true: "/data/" + unnamed}[k.write]; k.path != want {
+			t.Errorf("%q, not %q", k.path, want)
+		}
+	}
+	if len(e.paths) != 2 {
+		t.Errorf("%+v", e.paths)
+	}
+}
+
 func FuzzEvent(f *testing.F) {
 	calls := newCallTable()
 	for _, name := range []string{"openat", "bind", "renameat2", "execve"} {

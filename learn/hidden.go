@@ -1,9 +1,7 @@
 package learn
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -77,11 +75,8 @@ func (s *scan) names(rel string, layers []int) (all []string) {
 		if err != nil {
 			continue
 		}
-		names, err := dir.Readdirnames(1024)
+		names, _ := dir.Readdirnames(1024) // what could be read
 		dir.Close()
-		if err != nil && errors.Is(err, os.ErrInvalid) {
-			continue
-		}
 		all = append(all, names...)
 	}
 	slices.Sort(all)

@@ -87,16 +87,23 @@ const passesWithout = "the check passes without it"
 // explanation of the last trial as its hint. progress is told each trial. The
 // number of trials is bounded by the rights there are.
 func Prove(ctx context.Context, r Result, run Runner, progress func(string)) (Proof, error) {
-	p := prover{ctx: ctx, r: r, run: run, progress: progress, Proof: Proof{Profile: cloned(r.Profile)}}
+	p := prover{ctx: ctx, r: r, run: run, progress: progress, kept: map[string]int{}, Proof: Proof{Profile: cloned(r.Profile)}}
 	if err := p.settle(); err != nil {
 		return p.Proof, err
 	}
-	for _, step := range []func() error{p.capabilities, p.writable, p.last} {
-		if err := step(); err != nil {
+	// What was needed beside a right that has gone since may be needed no more:
+	// a program that cannot do one thing may leave out the next.
+	for removed := -1; removed < len(p.Removed); {
+		removed = len(p.Removed)
+		if err := p.capabilities(); err != nil {
+			return p.Proof, err
+		}
+		if err := p.writable(); err != nil {
 			return p.Proof, err
 		}
 	}
-	return p.Proof, nil
+	err := p.last()
+	return p.Proof, err
 }
 
 type prover struct {
@@ -105,6 +112,13 @@ type prover struct {
 	r        Result
 	run      Runner
 	progress func(string)
+	kept     map[string]int // rights by their words, and how many others had gone when they were tried
+}
+
+// settled says of a right that it was tried, and that nothing has gone since.
+func (p *prover) settled(right string) bool {
+	n, tried := p.kept[right]
+	return tried && n == len(p.Removed)
 }
 
 // try makes one trial; left are those still to come at least, this one
@@ -137,15 +151,21 @@ func narrowed(p profiles.Profile) *profiles.SeccompUse {
 		return p.Seccomp
 	}
 	s := *p.Seccomp
-	s.Allow = PermittedCalls(s.Allow, capabilityNames(p))
+	s.Allow = permittedCalls(s.Allow, capabilityNames(p))
 	return &s
 }
 
-// remaining are the trials of rights, and the last one.
+// remaining are the trials of rights still to come, as far as can be told, and
+// the last one.
 func (p *prover) remaining() int {
-	n := 1 + len(p.Profile.Capabilities)
+	n := 1
+	for _, c := range p.Profile.Capabilities {
+		if !p.settled("CAP_" + plainName(c.Name)) {
+			n++
+		}
+	}
 	for _, w := range p.Profile.Writable {
-		if !p.ofUser(w.Path) {
+		if !p.ofUser(w.Path) && !p.settled(w.Path) {
 			n++
 		}
 	}
@@ -183,6 +203,7 @@ func (p *prover) settle() error {
 		has   bool
 		drop  func(*profiles.Profile)
 	}{
+		{"the rules for AppArmor", p.Profile.AppArmor != nil && p.r.base.AppArmor == nil, func(q *profiles.Profile) { q.AppArmor = nil }},
 		{"the list of system calls", p.Profile.Seccomp != nil && p.r.base.Seccomp == nil, func(q *profiles.Profile) { q.Seccomp = nil }},
 		{"the learned limits", p.Profile.Limits != p.r.base.Limits, func(q *profiles.Profile) { q.Limits = p.r.base.Limits }},
 		{"both", p.Profile.Seccomp != nil && p.r.base.Seccomp == nil && p.Profile.Limits != p.r.base.Limits, func(q *profiles.Profile) {
@@ -210,8 +231,10 @@ func (p *prover) settle() error {
 	}
 	e := fail.New(fail.Conflict, "the check fails with the learned profile: %s", failure(out))
 	if out.Recording != nil {
+		had := out.Recording.Had
 		lines := Explain(*out.Recording, Context{
-			Capabilities: capabilityNames(p.Profile), OwnSeccomp: p.Profile.Seccomp != nil, Granted: p.r.grantable,
+			Capabilities: capabilityNames(p.Profile), Mounts: had.Mounts, Memory: had.Memory, Pids: had.Pids,
+			OwnSeccomp: p.Profile.Seccomp != nil, Egress: had.Egress, Granted: p.r.grantable,
 		})
 		e = e.Hint("%s", strings.Join(lines[:min(3, len(lines))], "\n"))
 	}
@@ -221,40 +244,29 @@ func (p *prover) settle() error {
 // capabilities takes one after the other away. Those that another one can
 // stand in for are tried first, the widest before all.
 func (p *prover) capabilities() error {
-	order := make([]string, 0, len(p.Profile.Capabilities))
+	var order []string
 	for _, c := range p.Profile.Capabilities {
-		order = append(order, plainName(c.Name))
+		if name := plainName(c.Name); !p.settled("CAP_" + name) {
+			order = append(order, name)
+		}
 	}
 	slices.SortStableFunc(order, func(a, b string) int { return width(b) - width(a) })
-	// What was needed beside a right that has gone since may be needed no more:
-	// a program that cannot do one thing may leave out the next.
-	removed, triedAt := 0, map[string]int{}
-	for len(order) > 0 {
-		name := order[0]
-		order = order[1:]
+	for _, name := range order {
 		is := func(c profiles.Capability) bool { return plainName(c.Name) == name }
 		without := cloned(p.Profile)
 		without.Capabilities = slices.DeleteFunc(without.Capabilities, is)
-		out, err := p.try(without, "without "+name, p.ahead(len(order)+1))
+		out, err := p.try(without, "without "+name, p.remaining())
 		if err != nil {
 			return err
 		}
 		if out.Passed {
 			p.Profile = without
 			p.Removed = append(p.Removed, Removed{"CAP_" + name, passesWithout + stillAsked(out.Recording, "CAP_"+name)})
-			removed++
-		} else {
-			c := &p.Profile.Capabilities[slices.IndexFunc(p.Profile.Capabilities, is)]
-			c.Evidence = proved(c.Evidence, out)
-			triedAt[name] = removed
+			continue
 		}
-		if len(order) == 0 {
-			for _, c := range p.Profile.Capabilities {
-				if name := plainName(c.Name); triedAt[name] < removed {
-					order = append(order, name)
-				}
-			}
-		}
+		c := &p.Profile.Capabilities[slices.IndexFunc(p.Profile.Capabilities, is)]
+		c.Evidence = proved(c.Evidence, out)
+		p.kept["CAP_"+name] = len(p.Removed)
 	}
 	p.Profile.Seccomp = narrowed(p.Profile)
 	return nil
@@ -274,11 +286,6 @@ func stillAsked(rec *Recording, name string) string {
 	return ""
 }
 
-// ahead are the trials there will be at least, with so many of capabilities.
-func (p *prover) ahead(capabilities int) int {
-	return p.remaining() - len(p.Profile.Capabilities) + capabilities
-}
-
 // width orders the trials: the widest rights first, so that of two that would
 // do the narrower one stays.
 func width(name string) int {
@@ -295,15 +302,15 @@ func width(name string) int {
 func (p *prover) writable() error {
 	var order []string
 	for _, w := range p.Profile.Writable {
-		if !p.ofUser(w.Path) {
+		if !p.ofUser(w.Path) && !p.settled(w.Path) {
 			order = append(order, w.Path)
 		}
 	}
-	for done, dir := range order {
+	for _, dir := range order {
 		is := func(w profiles.Writable) bool { return w.Path == dir }
 		without := cloned(p.Profile)
 		without.Writable = slices.DeleteFunc(without.Writable, is)
-		out, err := p.try(without, "without writing to "+shown(dir), 1+len(order)-done)
+		out, err := p.try(without, "without writing to "+shown(dir), p.remaining())
 		if err != nil {
 			return err
 		}
@@ -314,6 +321,7 @@ func (p *prover) writable() error {
 		}
 		w := &p.Profile.Writable[slices.IndexFunc(p.Profile.Writable, is)]
 		w.Evidence = proved(w.Evidence, out)
+		p.kept[dir] = len(p.Removed)
 	}
 	return nil
 }

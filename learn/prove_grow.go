@@ -31,6 +31,7 @@ func (p *prover) grow(rec Recording) (added []string) {
 	}
 	added = append(added, p.growCalls(rec)...)
 	added = append(added, p.growWritable(rec)...)
+	added = append(added, p.growFiles(rec)...)
 	return append(added, p.growLimits(rec)...)
 }
 
@@ -45,7 +46,7 @@ func (p *prover) growCalls(rec Recording) (added []string) {
 			names = append(names, r.Name)
 		}
 	}
-	added = PermittedCalls(names, capabilityNames(p.Profile))
+	added = permittedCalls(names, capabilityNames(p.Profile))
 	s.Allow = append(s.Allow, added...)
 	slices.Sort(s.Allow)
 	return added
@@ -80,6 +81,43 @@ func (p *prover) growWritable(rec Recording) (added []string) {
 		q.Writable = append(q.Writable, w)
 		added = append(added, "writing to "+dir)
 	}
+	return added
+}
+
+// growFiles adds rules for AppArmor on what was refused although no capability
+// would have helped. A name the recording has not shown may be another one in
+// each run: any name in its directory can be written.
+func (p *prover) growFiles(rec Recording) (added []string) {
+	a := p.Profile.AppArmor
+	if a == nil || len(a.Files) == 0 || p.r.base.AppArmor != nil {
+		return nil
+	}
+	var done Recording // as if it had not been refused
+	for _, u := range rec.Paths {
+		if u.Errno != unix.EACCES || len(u.Capabilities) > 0 || probing(u.Syscall) || !plainPath(u.Path) {
+			continue
+		}
+		if dir := path.Dir(u.Path); u.Write && foldable(strings.TrimSuffix(dir, "/")) {
+			u.Path = dir + "/*"
+		}
+		u.Errno = 0
+		done.Paths = append(done.Paths, u)
+	}
+	for _, s := range rec.Sockets {
+		if s.Proto == "unix" && s.Errno == unix.EACCES {
+			s.Errno = 0
+			done.Sockets = append(done.Sockets, s)
+		}
+	}
+	use := *a
+	use.Files = slices.Clone(a.Files)
+	for _, f := range AppArmorRules(done) {
+		if len(use.Files) < profiles.MaxAppArmorFiles && !slices.Contains(use.Files, f) {
+			use.Files = append(use.Files, f)
+			added = append(added, "the AppArmor rule "+f.Path+" "+f.Access)
+		}
+	}
+	p.Profile.AppArmor = &use
 	return added
 }
 

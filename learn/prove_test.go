@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ import (
 
 // app is an application that needs some rights.
 type app struct {
-	needs   []string // "cap NAME", "write DIR", "call NAME", "memory N"
+	needs   []string // "cap NAME", "while DIR|NAME", "write DIR", "call NAME", "memory N"
 	unclear bool     // says nothing of what it was refused
 	trials  []string
 	broken  error
@@ -41,6 +42,10 @@ func (a *app) Try(_ context.Context, t Trial) (Outcome, error) {
 		case "either":
 			x, y, _ := strings.Cut(what, "|")
 			has = slices.ContainsFunc(t.Profile.Capabilities, func(c profiles.Capability) bool { return c.Name == x || c.Name == y })
+		case "while":
+			x, y, _ := strings.Cut(what, "|")
+			has = !slices.ContainsFunc(t.Profile.Writable, func(w profiles.Writable) bool { return w.Path == x }) ||
+				slices.ContainsFunc(t.Profile.Capabilities, func(c profiles.Capability) bool { return c.Name == y })
 		case "write":
 			has = slices.ContainsFunc(t.Profile.Writable, func(w profiles.Writable) bool { return w.Path == what })
 			if !has {
@@ -50,6 +55,10 @@ func (a *app) Try(_ context.Context, t Trial) (Outcome, error) {
 			s := t.Profile.Seccomp
 			if has = s == nil || slices.Contains(s.Allow, what); !has {
 				rec.Refused = append(rec.Refused, RefusedCall{Name: what, Errno: unix.EPERM, Count: 1})
+			}
+		case "file": // not seen in the recording
+			if has = t.Profile.AppArmor == nil || slices.ContainsFunc(t.Profile.AppArmor.Files, func(f profiles.AppArmorFile) bool { return f.Path == path.Dir(what)+"/*" }); !has {
+				rec.Paths = append(rec.Paths, PathUse{Path: what, Errno: unix.EACCES, Syscall: "openat", Write: true, Count: 1})
 			}
 		case "memory":
 			has = t.Profile.Limits.Memory == what || t.Profile.Limits.Memory == ""
@@ -69,13 +78,19 @@ func (a *app) Try(_ context.Context, t Trial) (Outcome, error) {
 }
 
 func candidate(caps ...string) Result {
-	p := profiles.Profile{Version: 1, Seccomp: &profiles.SeccompUse{Allow: PermittedCalls([]string{"read", "write", "mount"}, []string{"CAP_SYS_ADMIN"})}}
+	p := profiles.Profile{Version: 1, Seccomp: &profiles.SeccompUse{Allow: permittedCalls([]string{"read", "write", "mount"}, []string{"CAP_SYS_ADMIN"})}}
 	for _, c := range caps {
 		p.Capabilities = append(p.Capabilities, profiles.Capability{Name: c, Evidence: &profiles.Evidence{Count: 1}})
 	}
 	p.Writable = []profiles.Writable{{Path: "/a"}, {Path: "/b"}}
 	p.Limits.Memory = "32m"
 	return Result{Profile: p}
+}
+
+func confined() Result {
+	r := candidate()
+	r.Profile.AppArmor = &profiles.AppArmorUse{Files: AppArmorRules(Recording{})}
+	return r
 }
 
 func TestProve(t *testing.T) {
@@ -96,14 +111,17 @@ func TestProve(t *testing.T) {
 			"", "", 6, "",
 		},
 		{"nothing needed", candidate("CHOWN", "SETUID"), app{}, nil, "CAP_CHOWN CAP_SETUID /a /b", "", 6, ""},
-		{"the wider of two goes", candidate("DAC_OVERRIDE", "FOWNER"), app{needs: []string{"either FOWNER|DAC_OVERRIDE"}}, []string{"cap FOWNER"}, "CAP_DAC_OVERRIDE /a /b", "", 6, ""},
-		{"the granted goes before the free", candidate("CHOWN", "SYS_ADMIN"), app{needs: []string{"either CHOWN|SYS_ADMIN"}}, []string{"cap CHOWN"}, "CAP_SYS_ADMIN /a /b", "", 6, ""},
+		{"the wider of two goes", candidate("DAC_OVERRIDE", "FOWNER"), app{needs: []string{"either FOWNER|DAC_OVERRIDE"}}, []string{"cap FOWNER"}, "CAP_DAC_OVERRIDE /a /b", "", 7, ""},
+		{"the granted goes before the free", candidate("CHOWN", "SYS_ADMIN"), app{needs: []string{"either CHOWN|SYS_ADMIN"}}, []string{"cap CHOWN"}, "CAP_SYS_ADMIN /a /b", "", 7, ""},
+		{"what only a directory called for goes with it", candidate("CHOWN"), app{needs: []string{"while /a|CHOWN"}}, nil, "/a /b CAP_CHOWN", "", 6, ""},
 		{
 			"grows", candidate(),
 			app{needs: []string{"cap CHOWN", "write /data", "call chown", "memory 64m"}},
 			[]string{"cap CHOWN", "write /data"},
-			"/a /b", "CHOWN, chown, writing to /data, memory 64m", 7, "",
+			"/a /b", "CHOWN, chown, writing to /data, memory 64m", 8, "",
 		},
+		{"other names", confined(), app{needs: []string{"file /data/7"}}, nil, "/a /b", "the AppArmor rule /data/* rwlk", 5, ""},
+		{"rules nobody sees", confined(), app{needs: []string{"file /data/7"}, unclear: true}, nil, "the rules for AppArmor /a /b", "", 5, ""},
 		{"what cannot be given", candidate(), app{needs: []string{"cap SYS_TIME"}}, nil, "", "", 4, "the check fails with the learned profile: exit 7: no cap SYS_TIME"},
 		{
 			"calls nobody sees", candidate(),
@@ -120,7 +138,7 @@ func TestProve(t *testing.T) {
 			app{needs: []string{"memory 64m", "call chown"}, unclear: true},
 			nil, "the list of system calls, and the learned limits /a /b", "", 7, "",
 		},
-		{"a check of chance", candidate("CHOWN"), app{needs: []string{"cap CHOWN"}, flaky: 5}, nil, "", "", 5, "with the finished profile, and passed with it before"},
+		{"a check of chance", candidate("CHOWN"), app{needs: []string{"cap CHOWN"}, flaky: 5}, nil, "", "", 6, "with the finished profile, and passed with it before"},
 		{"a runner that fails", candidate(), app{broken: errors.New("no engine")}, nil, "", "", 1, "proof 1: the candidate: no engine"},
 	} {
 		var told []string

@@ -1,7 +1,6 @@
 package learn
 
 import (
-	"encoding/json"
 	"runtime"
 	"slices"
 
@@ -10,7 +9,7 @@ import (
 	"github.com/safe-run/safe-run/profiles"
 )
 
-// RuntimeCalls are the system calls that every list needs, whatever was
+// runtimeCalls are the system calls that every list needs, whatever was
 // recorded. Sorted.
 //
 // Part of it is what the runtime does between loading the filter and executing
@@ -23,9 +22,11 @@ import (
 // closes descriptors and executes.
 //
 // The rest is what no recording can be trusted to show: calls that do not
-// return, and those that depend on chance, such as the size of the heap, a
-// lock that another thread holds, a signal in the middle of a sleep, or abort(3).
-func RuntimeCalls() []string {
+// return; those that depend on chance, such as the size of the heap, a lock
+// that another thread holds, a signal in the middle of a sleep, or abort(3); and
+// those that are no system calls (vdso(7)) unless the machine's clock source
+// cannot be read by programs, which differs by machine and may change on one.
+func runtimeCalls() []string {
 	names := []string{
 		// runc, measured; fstat as libraries of other architectures spell it
 		"close", "execve", "exit_group", "fcntl", "fstat", "fstatfs", "futex", "getdents64", "newfstatat",
@@ -40,34 +41,18 @@ func RuntimeCalls() []string {
 		"exit", "restart_syscall",
 		// malloc, sleep and abort of C libraries
 		"brk", "clock_nanosleep", "mremap",
+		// vDSO
+		"clock_getres", "clock_gettime", "getcpu", "gettimeofday", "time",
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
 }
 
-// SyscallList gives the names a recording has, and those of runtime, which is
-// RuntimeCalls(): sorted, and without those that no container of these
-// capabilities may make. A call that moves data past the page cache's
-// permissions (splice, tee, vmsplice and the like) is in it only if it was seen.
-func SyscallList(rec Recording, runtime []string) []string {
-	names := slices.Clone(runtime)
-	for _, s := range rec.Syscalls {
-		names = append(names, s.Name)
-	}
-	var caps []string
-	for _, c := range rec.Capabilities {
-		if !c.Refused && !c.Host {
-			caps = append(caps, c.Name)
-		}
-	}
-	return PermittedCalls(names, caps)
-}
-
-// PermittedCalls gives, of some names of system calls, those that the built-in
+// permittedCalls gives, of some names of system calls, those that the built-in
 // filter permits a container with these capabilities (CAP_ names), with or
 // without conditions on arguments. Sorted; a name that is no system call is
 // never in it.
-func PermittedCalls(names, capabilities []string) []string {
+func permittedCalls(names, capabilities []string) []string {
 	permitted := builtinCalls(capabilities)
 	var out []string
 	for _, name := range names {
@@ -107,22 +92,4 @@ func builtinRules(capabilities []string) map[string][][]specs.LinuxSeccompArg {
 		}
 	}
 	return rules
-}
-
-// SeccompJSON writes a list of system calls as a seccomp profile in docker's
-// format: what is not on it fails with EPERM.
-func SeccompJSON(names []string) []byte {
-	type rule struct {
-		Names  []string                 `json:"names"`
-		Action specs.LinuxSeccompAction `json:"action"`
-	}
-	out, err := json.MarshalIndent(struct {
-		DefaultAction   specs.LinuxSeccompAction `json:"defaultAction"`
-		DefaultErrnoRet uint                     `json:"defaultErrnoRet"`
-		Syscalls        []rule                   `json:"syscalls"`
-	}{specs.ActErrno, 1, []rule{{names, specs.ActAllow}}}, "", "\t")
-	if err != nil {
-		panic("learn: strings cannot be written as JSON: " + err.Error()) // it has no such error
-	}
-	return append(out, '\n')
 }

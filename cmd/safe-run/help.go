@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/safe-run/safe-run/internal/cli"
 	"github.com/safe-run/safe-run/internal/fail"
@@ -49,10 +50,17 @@ func runVerb() *cobra.Command {
 	}
 }
 
-func completeRun(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-	words, files := cli.Complete(args, word)
+func completeRun(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	var further []*pflag.Flag // cobra lists them
+	c.LocalFlags().VisitAll(func(f *pflag.Flag) { further = append(further, f) })
+	words, files := cli.Complete(args, word, func(flag string) []string {
+		if flag == "profile" {
+			return profileNames()
+		}
+		return nil
+	}, further...)
 	if files {
-		return nil, cobra.ShellCompDirectiveDefault
+		return words, cobra.ShellCompDirectiveDefault
 	}
 	return words, cobra.ShellCompDirectiveNoFileComp
 }

@@ -132,6 +132,12 @@ func (l *lesson) read(flags []cli.Given) error {
 	case inv.Profile != nil:
 		return fail.New(fail.Usage, "learn makes a profile and takes none; to widen one, learn again and put both together: safe-run profile merge")
 	}
+	if slices.ContainsFunc(w.SecurityOpts, func(o string) bool { return strings.HasPrefix(o, "seccomp") }) {
+		return fail.New(fail.Usage, "learn makes a list of system calls, which --security-opt seccomp would take the place of: leave it out")
+	}
+	if named := w.AppArmorProfile(); l.apparmor && named != "" && !policy.OwnAppArmor(named) {
+		return fail.New(fail.Usage, "--apparmor makes rules for AppArmor, and --security-opt apparmor=%.64q takes another profile: they exclude each other", named)
+	}
 	if l.caller, err = cli.CallerOf(os.Geteuid(), os.LookupEnv); err != nil {
 		return err
 	}
@@ -148,12 +154,7 @@ func (l *lesson) read(flags []cli.Given) error {
 		return err
 	}
 	l.policy = policy.Request{Workload: w, Site: site, Provisional: true}
-	name := repository(w.Image)
-	if name == "" {
-		return fail.New(fail.Usage, "invalid image reference %.200q", w.Image)
-	}
-	l.base.Name, l.base.Description = name, "learned by safe-run "+version
-	l.base.Image = imageName(w.Image)
+	l.base.Description = "learned by safe-run " + version
 	return needRoot()
 }
 
@@ -180,6 +181,9 @@ func (l *lesson) learn(ctx context.Context) error {
 		return err
 	}
 	l.policy.Image, l.policy.Provisional = img, false
+	// Not as it was typed: that can be an id.
+	l.base.Image, l.base.Name = imageName(img.Name), repository(img.Name)
+	l.base.Name = l.base.Name[:min(len(l.base.Name), 64)]
 	s, err := newTrials(l, img)
 	if err != nil {
 		return err
@@ -196,7 +200,7 @@ func (l *lesson) learn(ctx context.Context) error {
 		return err
 	}
 	missed := learn.Shown(first.Recording.Had.Hidden)
-	if first.Passed {
+	if first.Passed || l.check == "" && !s.broke { // it works, or somebody ended it
 		missed = nil
 	}
 	if len(missed) > 0 {
@@ -244,7 +248,8 @@ func (l *lesson) learn(ctx context.Context) error {
 		notice("there is no --check: what is proved is that it ends with exit code 0")
 	}
 	rules := result.Profile.AppArmor
-	if rules != nil && !host.Probe().AppArmor {
+	unproved := rules != nil && !host.Probe().AppArmor
+	if unproved {
 		notice("this host has no AppArmor: its rules are written and not proved")
 		result.Profile.AppArmor = nil
 	}
@@ -254,7 +259,9 @@ func (l *lesson) learn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	proof.Profile.AppArmor = rules
+	if unproved {
+		proof.Profile.AppArmor = rules
+	}
 	return l.proved(proof)
 }
 

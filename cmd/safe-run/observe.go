@@ -31,6 +31,7 @@ type observer struct {
 	failure  error
 
 	mu        sync.Mutex
+	first     *os.File // pidfd of the first process; nil: there is none
 	life      launcher.Life
 	watch     *learn.Watch
 	recording learn.Recording
@@ -110,12 +111,13 @@ func (o *observer) Begin(l launcher.Life) error {
 	if err != nil {
 		return fail.Wrap(fail.HostCannot, err, "watching the container")
 	}
-	if o.out != nil {
-		go o.untilUnread(first)
-	}
+	o.unwatch() // a start that failed has no end
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.life = l
+	o.life, o.first = l, os.NewFile(uintptr(first), "process")
+	if o.out != nil {
+		go o.untilUnread()
+	}
 	o.had.Capabilities, o.had.Mounts = l.Spec.Process.Capabilities.Bounding, l.Spec.Mounts
 	if m := l.Spec.Linux.Resources.Memory; m != nil && m.Limit != nil {
 		o.had.Memory = max(0, *m.Limit)
@@ -130,7 +132,7 @@ func (o *observer) Begin(l launcher.Life) error {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.failure = err
-		_ = unix.PidfdSendSignal(first, unix.SIGKILL, nil, 0)
+		o.kill()
 	}, func() {
 		if _, pids := launcher.Peak(l.Cgroup); pids > 0 {
 			o.mu.Lock()
@@ -141,19 +143,39 @@ func (o *observer) Begin(l launcher.Life) error {
 	return nil
 }
 
+// unwatch ends what Begin has begun.
+func (o *observer) unwatch() {
+	o.mu.Lock()
+	w, first := o.watch, o.first
+	o.first = nil
+	o.mu.Unlock()
+	if first != nil {
+		w.Stop()
+		_ = first.Close()
+	}
+}
+
+// kill ends the container; the caller holds mu.
+func (o *observer) kill() {
+	if o.first != nil {
+		_ = unix.PidfdSendSignal(int(o.first.Fd()), unix.SIGKILL, nil, 0)
+	}
+}
+
 // untilUnread ends a container whose recording nobody is there to read: the
 // command that started this one was killed.
-func (o *observer) untilUnread(first int) {
+func (o *observer) untilUnread() {
 	for {
-		o.mu.Lock()
-		ended := !o.recording.Ended.IsZero()
-		o.mu.Unlock()
-		if ended {
-			return
-		}
 		fds := []unix.PollFd{{Fd: int32(o.out.Fd())}}
-		if n, err := unix.Poll(fds, int(looseLook.Milliseconds())); err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0 {
-			_ = unix.PidfdSendSignal(first, unix.SIGKILL, nil, 0)
+		n, err := unix.Poll(fds, int(looseLook.Milliseconds()))
+		unread := err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0
+		o.mu.Lock()
+		ended := o.first == nil
+		if unread {
+			o.kill()
+		}
+		o.mu.Unlock()
+		if ended || unread {
 			return
 		}
 	}
@@ -161,22 +183,19 @@ func (o *observer) untilUnread(first int) {
 
 // End implements launcher.Observer.
 func (o *observer) End(l launcher.Life, code int, oom bool) {
-	o.mu.Lock()
-	w := o.watch
-	o.mu.Unlock()
-	w.Stop()
+	o.unwatch()
 	memory, pids := launcher.Peak(l.Cgroup)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	seen, err := o.recorder.Read()
 	o.failure = errors.Join(o.failure, err)
 	seen.Had = o.had
-	if hidden, err := learn.Hidden(l.Lower); err == nil && code != 0 {
-		seen.Had.Hidden = hidden
+	if code != 0 {
+		seen.Had.Hidden, _ = learn.Hidden(l.Lower) // a guess at most
 	}
 	seen.Started, seen.Ended, seen.Exit = o.recording.Started, time.Now().UTC(), code
-	seen.Peak = learn.Peak{Memory: int64(memory), Pids: int64(max(o.pids, pids)), Tmpfs: w.Tmpfs()}
-	seen.Limits = learn.Reached{Memory: oom, Pids: launcher.PidsReached(l.Cgroup), Tmpfs: learn.FullTmpfs(seen, w.Full())}
+	seen.Peak = learn.Peak{Memory: int64(memory), Pids: int64(max(o.pids, pids)), Tmpfs: o.watch.Tmpfs()}
+	seen.Limits = learn.Reached{Memory: oom, Pids: launcher.PidsReached(l.Cgroup), Tmpfs: learn.FullTmpfs(seen, o.watch.Full())}
 	seen.Unlisted = l.Unlisted
 	if o.mode == learn.Everything && l.Upper != "" {
 		written, err := learn.Scratch(l.Upper, l.Lower)
@@ -190,7 +209,7 @@ func (o *observer) End(l launcher.Life, code int, oom bool) {
 func (o *observer) soFar() (learn.Recording, launcher.Life, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.life.Spec == nil || !o.recording.Ended.IsZero() {
+	if o.first == nil {
 		return o.recording, o.life, o.failure
 	}
 	seen, err := o.recorder.Read()
@@ -205,9 +224,10 @@ const impatience = 2 * time.Second
 // onInterrupt tells, after a Ctrl-C that does not end the container, what is
 // known so far. The result ends that.
 func (o *observer) onInterrupt(tell func()) (stop func()) {
-	interrupts, done := make(chan os.Signal, 1), make(chan struct{})
+	interrupts, done, gone := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
 	signal.Notify(interrupts, os.Interrupt)
 	go func() {
+		defer close(gone)
 		for {
 			select {
 			case <-done:
@@ -222,7 +242,11 @@ func (o *observer) onInterrupt(tell func()) (stop func()) {
 			}
 		}
 	}()
-	return func() { signal.Stop(interrupts); close(done) }
+	return func() {
+		signal.Stop(interrupts)
+		close(done)
+		<-gone
+	}
 }
 
 // save writes the recording for whoever asked for it.

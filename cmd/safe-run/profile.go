@@ -18,8 +18,22 @@ import (
 )
 
 func profileVerb() *cobra.Command {
-	return group("profile", "What applications ask for: ls, show, check, diff, merge",
-		profileLs(), profileShow(), profileCheck(), profileDiff(), profileMerge())
+	words := []*cobra.Command{profileLs(), profileShow(), profileCheck(), profileDiff(), profileMerge()}
+	for _, c := range words {
+		c.ValidArgsFunction = func(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+			names := slices.DeleteFunc(profileNames(), func(n string) bool { return !strings.HasPrefix(n, word) })
+			return names, cobra.ShellCompDirectiveDefault
+		}
+	}
+	return group("profile", "What applications ask for: ls, show, check, diff, merge", words...)
+}
+
+// profileNames are those of the embedded profiles and of the site's, sorted.
+func profileNames() []string {
+	site, _ := profiles.SiteNames(profiles.SiteDir) // who cannot list them has the others
+	names := append(profiles.Embedded(), site...)
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // findProfile finds a profile by name or file, read with the caller's rights.

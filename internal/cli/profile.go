@@ -178,7 +178,7 @@ func (p *parser) setRecordFD(v string) error {
 func profileFlags() []Flag {
 	return []Flag{
 		{
-			Long: "profile", Type: String, Group: groupOurs, Arg: "NAME|FILE",
+			Long: "profile", Type: String, Group: groupOurs, Arg: "NAME|FILE|image:[PATH]",
 			Usage: "Ask for what a profile lists; flags win over it (see: safe-run profile ls)", set: (*parser).setProfile,
 		},
 		{

@@ -71,6 +71,7 @@ func TestLessonsThatProveNothing(t *testing.T) {
 		{"check that is no command", []string{"--check", "nosuchcommand", "--for", "500ms"}, []string{"true"}, 1, "the check may be mistyped: exit 127"},
 		{"program that fails", nil, []string{"sh", "-c", "mknod /tmp/n c 1 3; exit 3"}, 0, "with exit code 3: the profile may lack what it did not come to"},
 		{"no check", nil, []string{"true"}, 0, "there is no --check: what is proved is that it ends with exit code 0"},
+		{"another list of system calls", []string{"--security-opt", "seccomp=unconfined"}, []string{"true"}, 1, "learn makes a list of system calls"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -83,5 +84,20 @@ func TestLessonsThatProveNothing(t *testing.T) {
 				t.Errorf("the profile: %v", err)
 			}
 		})
+	}
+}
+
+// TestLessonsEndedByHand: what somebody has exercised and ended is not run
+// again, whatever its exit code is and the image has in /run. The profile is for
+// the image, also if that was named by its id.
+func TestLessonsEndedByHand(t *testing.T) {
+	a := here.Run("images", "--quiet", "mariadb")
+	id := strings.TrimSpace(a.Stdout)
+	if a.Code != 0 || id == "" {
+		t.Fatal(a)
+	}
+	a = here.Run("learn", "--for", "500ms", "--network", "none", "--entrypoint", "sh", id, "-c", "trap 'exit 3' TERM; while :; do :; done")
+	if a.Code != 0 || !strings.Contains(a.Stderr, "recorded, not proved") || strings.Contains(a.Stderr, "again") || !strings.Contains(a.Stdout, "\nname: mariadb\n") {
+		t.Error(a)
 	}
 }

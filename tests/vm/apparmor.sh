@@ -6,6 +6,10 @@ label() { cat "/proc/$($safe inspect -f '{{.State.Pid}}' "$1")/attr/apparmor/cur
 same() { [[ $("${@:2}") = "$1" ]]; }
 none() { ! loaded && [[ -z $(ls /run/safe-run/apparmor) ]]; }
 
+answers='curl -fsS http://127.0.0.1:30090/'
+# lesson FILE FLAGS...: what learn says.
+lesson() { timeout 900 $safe learn -o "$@"; }
+
 units_apparmor() {
 	local d=/srv/aa p first named='--rm --security-opt apparmor=site-web'
 	check 'no denial by AppArmor so far' 1 '' grep 'apparmor="DENIED"' <(dmesg)
@@ -80,15 +84,42 @@ units_apparmor() {
 	check 'six at once are all confined' 0 '^6\n$' sh -c "cat $d/out* | grep -c '^safe-run-p-.* (enforce)'"
 	check 'all gone' 0 '' none
 
+	# Rules that learn writes, and proves here.
+	check 'load nginx' 0 'Loaded' $safe load -i build/images/nginx.tar
+	check 'learn rules' 0 '(?s)^(?!.*not proved).*removed: CAP_DAC_OVERRIDE.*needed: --cap-add CHOWN.*proved in [0-9]+ runs' \
+		lesson $d/nginx.yaml --apparmor -p 127.0.0.1:30090:80 --check "$answers" nginx
+	check 'they are in the profile' 0 '"?/run/nginx.pid"?\n *access: rwlk' cat $d/nginx.yaml
+	check 'all gone' 0 '' none
+	install bin/busybox $d/bb # the image has no shell
+	local tools="--tmpfs /opt -v $d/bb:/bb:ro,exec"
+	check 'run by the profile' 0 '' $safe run -d --name aa5 --profile $d/nginx.yaml $tools nginx
+	unit=none
+	eventually 'it answers' $answers
+	check 'the label' 0 '^safe-run-p-[0-9a-f]{16} \(enforce\)\n$' label aa5
+	check 'what it never wrote to' 1 'Permission denied' $safe exec aa5 /bb sh -c 'echo no >/opt/no'
+	check 'what it never executed' 126 'Permission denied' $safe exec aa5 /bb sh -c '/bb echo no'
+	check 'what it did' 0 '' $safe exec aa5 /bb sh -c 'echo yes >/tmp/yes'
+	check 'remove it' 0 '' $safe rm -f aa5
+	check 'its profile is gone' 0 '' none
+	awk '/^[a-z]/ { drop = /^apparmor:/ } !drop' $d/nginx.yaml >$d/loose.yaml
+	check 'the same without rules' 0 '^no\n$' $safe run --rm --profile $d/loose.yaml $tools --entrypoint /bb nginx sh -c 'echo no >/opt/no; /bb cat /opt/no'
+	# All that can be done to a file, and a name that is another one each time.
+	check 'learn of a script' 0 '(?s)added: the AppArmor rule /opt/dir/\* rwlk.*needed: writing to /opt.*proved in [0-9]+ runs' lesson $d/script.yaml --apparmor busybox sh -ec \
+		'cd /opt; echo x >a; mv a b; ln b c; ln -s b d; cat d; chmod 700 .; mkdir e; rmdir e; mkfifo f; t=$(mktemp /opt/t.XXXXXX); echo y >$t; rm $t c d f b
+		echo z >/tmp/z; mkdir dir; echo >dir/$(cut -c1-5 /proc/sys/kernel/random/uuid | tr 0-9 g-p)'
+	check 'the rules stay' 0 '/opt/dir/\*' cat $d/script.yaml
+	check 'all gone' 0 '' none
+
 	# A profile of the site's.
 	printf 'profile site-web flags=(attach_disconnected) {\n file,\n capability,\n deny /tmp/no w,\n}\n' >$d/site-web
+	printf 'version: 1\napparmor: {name: site-web}\n' >$d/named.yaml
 	check 'load a profile' 0 '' apparmor_parser -Kr $d/site-web
 	check 'not granted' 125 'apparmor-profile' $safe run $named busybox true
+	check 'nor when a profile file names it' 125 'apparmor-profile' $safe run --rm --profile $d/named.yaml busybox true
 	mkdir -p /etc/safe-run
 	printf 'version: 1\ngrants:\n  - image: docker.io/library/busybox\n    allow: [apparmor-profile]\n' >/etc/safe-run/policy.yaml
 	check 'granted' 0 '^site-web \(enforce\)\n$' $safe run $named busybox cat /proc/self/attr/current
 	check 'and enforced' 1 'Permission denied' $safe run $named busybox sh -c 'echo no >/tmp/no'
-	printf 'version: 1\napparmor: {name: site-web}\n' >$d/named.yaml
 	check 'named in a profile file' 0 '^site-web \(enforce\)\n$' $safe run --rm --profile $d/named.yaml busybox cat /proc/self/attr/current
 	check 'the site keeps its own' 0 'site-web \(enforce\)' cat /sys/kernel/security/apparmor/profiles
 	printf 'profile site-web flags=(attach_disconnected,complain) {\n}\n' >$d/site-web
@@ -96,6 +127,7 @@ units_apparmor() {
 	check 'one that only complains' 125 'not enforced' $safe run $named busybox true
 	apparmor_parser -R $d/site-web
 	check 'one that is not there' 125 'no AppArmor profile' $safe run $named busybox true
+	check 'nor when a profile file names it' 125 'no AppArmor profile' $safe run --rm --profile $d/named.yaml busybox true
 	check 'a flag wins over the rules' 125 'no AppArmor profile' $safe run $named $p busybox true
 	rm /etc/safe-run/policy.yaml
 	mv /sbin/apparmor_parser /sbin/parser
