@@ -90,19 +90,19 @@ units_apparmor() {
 		lesson $d/nginx.yaml --apparmor -p 127.0.0.1:30090:80 --check "$answers" nginx
 	check 'they are in the profile' 0 '"?/run/nginx.pid"?\n *access: rwlk' cat $d/nginx.yaml
 	check 'all gone' 0 '' none
-	install bin/busybox $d/bb # the image has no shell
-	local tools="--tmpfs /opt -v $d/bb:/bb:ro,exec"
+	install bin/busybox $d/busybox # the image has no shell
+	local tools="--tmpfs /opt -v $d/busybox:/busybox:ro,exec"
 	check 'run by the profile' 0 '' $safe run -d --name aa5 --profile $d/nginx.yaml $tools nginx
 	unit=none
 	eventually 'it answers' $answers
 	check 'the label' 0 '^safe-run-p-[0-9a-f]{16} \(enforce\)\n$' label aa5
-	check 'what it never wrote to' 1 'Permission denied' $safe exec aa5 /bb sh -c 'echo no >/opt/no'
-	check 'what it never executed' 126 'Permission denied' $safe exec aa5 /bb sh -c '/bb echo no'
-	check 'what it did' 0 '' $safe exec aa5 /bb sh -c 'echo yes >/tmp/yes'
+	check 'what it never wrote to' 1 'Permission denied' $safe exec aa5 /busybox sh -c 'echo no >/opt/no'
+	check 'what it never executed' 126 'Permission denied' $safe exec aa5 /busybox sh -c '/busybox echo no'
+	check 'what it did' 0 '' $safe exec aa5 /busybox sh -c 'echo yes >/tmp/yes'
 	check 'remove it' 0 '' $safe rm -f aa5
 	check 'its profile is gone' 0 '' none
 	awk '/^[a-z]/ { drop = /^apparmor:/ } !drop' $d/nginx.yaml >$d/loose.yaml
-	check 'the same without rules' 0 '^no\n$' $safe run --rm --profile $d/loose.yaml $tools --entrypoint /bb nginx sh -c 'echo no >/opt/no; /bb cat /opt/no'
+	check 'the same without rules' 0 '^no\n$' $safe run --rm --profile $d/loose.yaml $tools --entrypoint /busybox nginx sh -c 'echo no >/opt/no; /busybox cat /opt/no'
 	# All that can be done to a file, and a name that is another one each time.
 	check 'learn of a script' 0 '(?s)added: the AppArmor rule /opt/dir/\* rwlk.*needed: writing to /opt.*proved in [0-9]+ runs' lesson $d/script.yaml --apparmor busybox sh -ec \
 		'cd /opt; echo x >a; mv a b; ln b c; ln -s b d; cat d; chmod 700 .; mkdir e; rmdir e; mkfifo f; t=$(mktemp /opt/t.XXXXXX); echo y >$t; rm $t c d f b

@@ -4,7 +4,7 @@
 # VM_SYSTEMD="parts of units.sh"
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export VM_DIR=${VM_DIR:-$PWD/build/vm} VM_TIMEOUT=${VM_TIMEOUT:-3000}
+export VM_DIR=${VM_DIR:-$PWD/build/vm} VM_TIMEOUT=${VM_TIMEOUT:-4200}
 [[ $(id -u) = 0 ]] || { echo "test-vm needs root" >&2; exit 1; }
 [[ $VM_DIR/root.img -nt tests/vm/build.sh ]] || tests/vm/build.sh
 share=$(mktemp -d)
