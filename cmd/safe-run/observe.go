@@ -94,6 +94,9 @@ const (
 
 // Begin implements launcher.Observer.
 func (o *observer) Begin(l launcher.Life) error {
+	if err := o.load(); err != nil {
+		return err
+	}
 	if err := o.recorder.Follow(int(l.PID)); err != nil {
 		return err
 	}

@@ -183,11 +183,6 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed, tell 
 	if inv.DryRun != "" {
 		return 0, dryRun(ctx, s, lr, inv.DryRun)
 	}
-	if o != nil {
-		if err := o.load(); err != nil {
-			return 0, err
-		}
-	}
 	running = true
 	if o == nil {
 		lr.Advice = func() string { return advice(inv, img) }
