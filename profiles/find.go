@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/safe-run/safe-run/internal/edits"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/strictyaml"
 	"github.com/safe-run/safe-run/internal/trusted"
@@ -130,7 +131,7 @@ func unknown(name, siteDir string) error {
 	all = slices.Compact(all)
 	var near []string
 	for _, n := range all {
-		if distance(n, name) <= 2 || strings.HasPrefix(n, name) || strings.HasPrefix(name, n) {
+		if edits.Distance(n, name) <= 2 || strings.HasPrefix(n, name) || strings.HasPrefix(name, n) {
 			near = append(near, n)
 		}
 	}
@@ -139,25 +140,4 @@ func unknown(name, siteDir string) error {
 		return e.Hint("did you mean %s? safe-run profile ls lists them all; a file is named with its directory: ./%s", strings.Join(near[:min(len(near), 5)], ", "), name)
 	}
 	return e.Hint("safe-run profile ls lists them; a file is named with its directory: ./%s", name)
-}
-
-// distance is Levenshtein's: letters to add, take out or change.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -45,14 +45,18 @@ func imageProfile(ref, path string, of *cli.Invocation) (p cli.Profile, err erro
 	if of.Workload.Image == "" {
 		return p, fail.New(fail.Usage, "--profile %s: no image is named", ref)
 	}
+	w := of.Workload
+	if of.DryRun != "" {
+		w.Pull = "never"
+	}
+	// Nothing is fetched that could not be run, whatever the profile says.
+	if err := fetchable(&w); err != nil {
+		return p, err
+	}
 	ctx := context.Background()
 	s, err := connect(ctx, of.Address, of.Namespace, dialAhead())
 	if err != nil {
 		return p, err
-	}
-	w := of.Workload
-	if of.DryRun != "" {
-		w.Pull = "never"
 	}
 	img, err := image(ctx, s, &w)
 	if err != nil {
@@ -69,6 +73,19 @@ func imageProfile(ref, path string, of *cli.Invocation) (p cli.Profile, err erro
 	return asFlags(profiles.Loaded{Profile: found}, ref, func(string, int64) ([]byte, error) {
 		return nil, fail.New(fail.Refused, "a profile in an image lists its system calls itself (seccomp: allow), and names no file")
 	})
+}
+
+// fetchable says whether the policy lets a workload be fetched at all.
+func fetchable(w *spec.Workload) error {
+	j, err := judge(w)
+	if err != nil {
+		return err
+	}
+	defer j.close()
+	if _, r := j.review(nil); len(r) > 0 {
+		return refused(r)
+	}
+	return nil
 }
 
 // asFlags gives the command line a profile stands for.

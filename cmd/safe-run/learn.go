@@ -38,14 +38,13 @@ type lesson struct {
 	caller *cli.Caller
 	base   profiles.Profile // what the flags ask for
 	flags  []cli.Given      // those that are not for a profile
-	global []string         // --address and --namespace, for other verbs
 	words  []string         // the image and its words
 	policy policy.Request   // of the image
-	engine [2]string        // --address, --namespace
 	tty    bool
 
-	typed   []string // the flags of run
-	written bool     // the profile
+	address, namespace string   // of the engine
+	typed              []string // the flags of run
+	written            bool     // the profile
 }
 
 // exercise is how long a check may take to succeed if --for does not say.
@@ -141,14 +140,9 @@ func (l *lesson) read(flags []cli.Given) error {
 	if l.caller, err = cli.CallerOf(os.Geteuid(), os.LookupEnv); err != nil {
 		return err
 	}
-	l.engine = [2]string{inv.Address, inv.Namespace}
+	l.address, l.namespace = inv.Address, inv.Namespace
 	l.base, l.flags = learn.Base(flags, w)
 	l.tty, l.typed = w.TTY || w.Interactive, words
-	for _, f := range l.flags {
-		if f.Long == "address" || f.Long == "namespace" {
-			l.global = append(l.global, f.Word())
-		}
-	}
 	site, err := policy.LoadSite(sitePolicy)
 	if err != nil {
 		return err
@@ -228,21 +222,7 @@ func (l *lesson) learn(ctx context.Context) error {
 		notice("seen: " + line)
 	}
 	if !first.Passed || l.check == "" && !s.ended {
-		if l.check != "" {
-			for _, line := range learn.Explain(rec, adviceContext(rec.Had, l.policy)) {
-				notice(line)
-			}
-			return fail.New(fail.NoStatus, "the check never succeeded while it was recorded: %s", told(first.Exit, first.Output)).
-				Hint("try it by hand against: safe-run --complain %s", strings.Join(slices.Concat(l.typed, l.words), " "))
-		}
-		if s.broke {
-			for _, line := range learn.Explain(rec, adviceContext(rec.Had, l.policy)) {
-				notice(line)
-			}
-			notice(fmt.Sprintf("the program failed while it was recorded, with exit code %d: the profile may lack what it did not come to", first.Exit))
-		}
-		notice("recorded, not proved: with --check COMMAND each right would be taken away in turn")
-		return l.write(result.Profile)
+		return l.unproved(first, result.Profile, s.broke)
 	}
 	if l.check == "" {
 		notice("there is no --check: what is proved is that it ends with exit code 0")
@@ -265,6 +245,25 @@ func (l *lesson) learn(ctx context.Context) error {
 	return l.proved(proof)
 }
 
+// unproved ends a lesson that has nothing to prove by. broke says that the
+// program failed.
+func (l *lesson) unproved(first learn.Outcome, p profiles.Profile, broke bool) error {
+	if l.check != "" || broke {
+		for _, line := range learn.Explain(*first.Recording, adviceContext(first.Recording.Had, l.policy)) {
+			notice(line)
+		}
+	}
+	if l.check != "" {
+		return fail.New(fail.NoStatus, "the check never succeeded while it was recorded: %s", told(first.Exit, first.Output)).
+			Hint("try it by hand against: safe-run --complain %s", strings.Join(slices.Concat(l.typed, l.words), " "))
+	}
+	if broke {
+		notice(fmt.Sprintf("the program failed while it was recorded, with exit code %d: the profile may lack what it did not come to", first.Exit))
+	}
+	notice("recorded, not proved: with --check COMMAND each right would be taken away in turn")
+	return l.write(p)
+}
+
 func (l *lesson) proved(p learn.Proof) error {
 	for i := range p.Profile.Recorded {
 		p.Profile.Recorded[i].Proved = true
@@ -283,7 +282,10 @@ func lastLine(text string) string {
 
 // image fetches the image, if need be, and tells what it asks for.
 func (l *lesson) image(ctx context.Context) (spec.Image, error) {
-	s, err := connect(ctx, l.engine[0], l.engine[1], dialAhead())
+	if err := fetchable(&l.policy.Workload); err != nil {
+		return spec.Image{}, err
+	}
+	s, err := connect(ctx, l.address, l.namespace, dialAhead())
 	if err != nil {
 		return spec.Image{}, err
 	}

@@ -272,16 +272,27 @@ func (o *observer) tellFailure() {
 
 // explain tells what was refused and which flag would have allowed it.
 func (o *observer) explain(j *judgement) {
+	o.tell("nothing was refused", func(seen learn.Recording) []string { return learn.Explain(seen, j.context(seen.Had)) })
+}
+
+// complained tells what the workload used that it had not asked for.
+func (o *observer) complained(asked spec.Workload, j *judgement) {
+	o.tell("it needs no more than it asked for", func(seen learn.Recording) []string { return used(seen, asked, j) })
+}
+
+// tell prints what there is to say of the container so far; none if that is
+// nothing.
+func (o *observer) tell(none string, of func(learn.Recording) []string) {
 	seen, life, err := o.soFar()
 	if err != nil {
-		notice("explain: " + err.Error())
+		notice("recording: " + err.Error())
 	}
 	if life.Spec == nil {
 		return // it never started
 	}
-	lines := learn.Explain(seen, j.context(seen.Had))
+	lines := of(seen)
 	if len(lines) == 0 {
-		notice("nothing was refused")
+		notice(none)
 	}
 	for _, l := range lines {
 		notice(l)
@@ -293,25 +304,6 @@ func tellLost(seen learn.Recording) {
 	if seen.Lost > 0 {
 		notice(fmt.Sprintf("%d events came faster than they could be kept: there may be more", seen.Lost))
 	}
-}
-
-// complained tells what the workload used that it had not asked for.
-func (o *observer) complained(asked spec.Workload, j *judgement) {
-	seen, life, err := o.soFar()
-	if err != nil {
-		notice("complain: " + err.Error())
-	}
-	if life.Spec == nil {
-		return
-	}
-	lines := used(seen, asked, j)
-	if len(lines) == 0 {
-		notice("it needs no more than it asked for")
-	}
-	for _, l := range lines {
-		notice(l)
-	}
-	tellLost(seen)
 }
 
 // context is what advice about a container depends on.
@@ -340,7 +332,7 @@ func used(seen learn.Recording, asked spec.Workload, j *judgement) (lines []stri
 	return append(lines, learn.Explain(seen, context)...)
 }
 
-// targets are the places of mounts, without those every container has.
+// targets are the places of mounts.
 func targets(mounts []specs.Mount) (at []string) {
 	for _, m := range mounts {
 		at = append(at, m.Destination)

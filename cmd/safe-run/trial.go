@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,7 +27,7 @@ type trial struct {
 	started time.Time
 	ended   chan struct{} // closed when the command has ended
 	out     tailWriter
-	record  chan []byte // the recording as JSON; nil: none is made
+	record  chan []byte // the recording as JSON
 
 	took    time.Duration // from the start to the end of works
 	stopped bool          // by us
@@ -39,16 +40,13 @@ type trial struct {
 // maxRecording bounds a recording, in bytes of JSON.
 const maxRecording = 256 << 20
 
-// start runs a container with a profile. data is what its volumes are called;
-// "" leaves them to it.
+// start runs a container with a profile. observed is --explain or --complain,
+// data what its volumes are called; own says that it is the user's to watch.
 func (t *trials) start(file, observed, data string, own bool) (*trial, error) {
 	x := &trial{trials: t, name: containerName(), ended: make(chan struct{})}
-	args := []string{"run", "--rm", "--pull=missing", "--name=" + x.name, "--profile=" + file}
-	if observed != "" {
-		args = append(args, observed, "--record-fd=3")
-	}
+	args := []string{"run", "--rm", "--pull=missing", "--name=" + x.name, "--profile=" + file, observed, "--record-fd=3"}
 	for _, f := range t.flags {
-		if observed != "" && own || f.Long != "tty" && f.Long != "interactive" && f.Long != "detach-keys" {
+		if own || f.Long != "tty" && f.Long != "interactive" && f.Long != "detach-keys" {
 			args = append(args, f.Word())
 		}
 	}
@@ -72,26 +70,20 @@ func (t *trials) start(file, observed, data string, own bool) (*trial, error) {
 		// Ctrl-C is for this command, which knows what it wants of the container.
 		x.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	}
-	var recording *os.File
-	if observed != "" {
-		r, w, err := os.Pipe()
-		if err != nil {
-			return nil, fail.Wrap(fail.HostCannot, err, "pipe for the recording")
-		}
-		x.cmd.ExtraFiles = []*os.File{w}
-		recording = w
-		x.record = make(chan []byte, 1)
-		go func() {
-			defer r.Close()
-			b, _ := io.ReadAll(io.LimitReader(r, maxRecording))
-			x.record <- b
-		}()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fail.Wrap(fail.HostCannot, err, "pipe for the recording")
 	}
+	x.cmd.ExtraFiles = []*os.File{w}
+	x.record = make(chan []byte, 1)
+	go func() {
+		defer r.Close()
+		b, _ := io.ReadAll(io.LimitReader(r, maxRecording))
+		x.record <- b
+	}()
 	x.started = time.Now()
-	err := x.cmd.Start()
-	if recording != nil {
-		recording.Close()
-	}
+	err = x.cmd.Start()
+	w.Close()
 	if err != nil {
 		return nil, fail.Wrap(fail.HostCannot, err, "starting safe-run")
 	}
@@ -179,7 +171,14 @@ func (x *trial) stop(gently bool) {
 		verb = []string{"stop", "--time=5"}
 	}
 	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); {
-		c := exec.Command("/proc/self/exe", append(append(verb, x.global...), x.name)...)
+		args := slices.Clone(verb)
+		if x.address != "" {
+			args = append(args, "--address="+x.address)
+		}
+		if x.namespace != "" {
+			args = append(args, "--namespace="+x.namespace)
+		}
+		c := exec.Command("/proc/self/exe", append(args, x.name)...)
 		c.Args[0] = "safe-run"
 		patience := 10 * time.Second
 		if c.Run() != nil {
@@ -203,9 +202,6 @@ func (x *trial) outcome(passed bool) (learn.Outcome, error) {
 	o := learn.Outcome{Passed: passed, Exit: x.cmd.ProcessState.ExitCode(), Output: x.out.String(), Took: x.took}
 	if x.stopped && !passed {
 		o.Exit, o.Output = x.said.code, x.said.text
-	}
-	if x.record == nil {
-		return o, nil
 	}
 	b := <-x.record
 	if len(b) == 0 {

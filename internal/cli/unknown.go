@@ -1,6 +1,10 @@
 package cli
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/safe-run/safe-run/internal/edits"
+)
 
 // nearFlags are flags of podman and nerdctl that docker run has not, with
 // what does the same or nearly the same here.
@@ -61,7 +65,7 @@ func unknownHint(name string, table []Flag) string {
 		bestAt = 2
 	}
 	for _, f := range table {
-		if d := edits(name, f.Long); d < bestAt && f.Visibility == Public {
+		if d := edits.Distance(name, f.Long); d < bestAt && f.Visibility == Public {
 			best, bestAt = f.Long, d
 		}
 	}
@@ -69,25 +73,4 @@ func unknownHint(name string, table []Flag) string {
 		return ""
 	}
 	return fmt.Sprintf("did you mean --%s?", best)
-}
-
-// edits is the Levenshtein distance of two short strings.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diag
-			if a[i] != b[j] {
-				cost++
-			}
-			diag = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diag+1)
-		}
-	}
-	return row[len(b)]
 }

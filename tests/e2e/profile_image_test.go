@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -49,4 +50,28 @@ func TestProfileOfImage(t *testing.T) {
 		}
 	}
 	same(t, before, take(t))
+}
+
+// TestNothingFetchedAgainstPolicy: an image the site's policy refuses whatever
+// it says is not asked of a registry either, for a profile in it or to learn.
+func TestNothingFetchedAgainstPolicy(t *testing.T) {
+	t.Parallel()
+	dir := tempDir(t)
+	if err := os.MkdirAll("/etc/safe-run", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, dir+"/policy.yaml", "version: 1\nregistries: [registry.example]\n", 0o644)
+	const script = `mount -t tmpfs -o mode=755 none /etc/safe-run && cp "$D/policy.yaml" /etc/safe-run/ || exit 9
+"$SR" run --rm --profile image: 127.0.0.1:1/x true 2>&1; echo "code $?"
+"$SR" learn 127.0.0.1:1/x true 2>&1; echo "code $?"`
+	r := call(request{
+		bin: "/usr/bin/unshare", args: []string{"--mount", "bash", "-c", script},
+		env: []string{"SR=" + here.bin, "D=" + dir, "SAFE_RUN_ROOT=" + dir + "/root", "SAFE_RUN_STATE=" + dir + "/state"},
+	})
+	if r.code != 0 || strings.Count(r.stdout, "registry") < 2 || strings.Contains(r.stdout, "code 0") || strings.Contains(r.stdout, "Unable to find") {
+		t.Errorf("%s", r)
+	}
+	if _, err := os.Stat(dir + "/state/engine"); err == nil {
+		t.Error("an engine was started for it")
+	}
 }
