@@ -48,6 +48,18 @@ func (p *programs) maybeByte(a *assembler, number asm.Register, shift int32) {
 	a.add(asm.LoadMapValue(asm.R1, p.maps.maybe.FD(), 0), asm.Add.Reg(asm.R1, asm.R2))
 }
 
+// keep puts the process of a number, which is at key on the stack as well,
+// among those that are counted, with what is at who there. Then it goes on at
+// done, or, if there is no room, behind, that being counted as a loss.
+func (p *programs) keep(a *assembler, number asm.Register, who, key int, done string) {
+	p.markMaybe(a, number, 0)
+	a.address(asm.R3, asm.RFP, who)
+	a.add(asm.Mov.Imm(asm.R4, int32(ebpf.UpdateAny)))
+	a.hash(asm.FnMapUpdateElem, p.maps.counted, asm.RFP, key)
+	a.add(asm.JEq.Imm(asm.R0, 0, done))
+	a.bump(p.maps.stats, statLost)
+}
+
 // exec starts counting a process that executes a program in a container, and
 // with Everything tells which program. Arguments: task, old pid, binprm.
 func (p *programs) exec() asm.Instructions {
@@ -92,12 +104,7 @@ func (p *programs) exec() asm.Instructions {
 	a.follow(asm.R1, asm.R9, p.l.fsRootDentry)
 	a.store(asm.RFP, who+whoRootDentry, asm.R1)
 	a.store32(asm.RFP, key, asm.R8)
-	p.markMaybe(a, asm.R8, 0)
-	a.address(asm.R3, asm.RFP, who)
-	a.add(asm.Mov.Imm(asm.R4, int32(ebpf.UpdateAny)))
-	a.hash(asm.FnMapUpdateElem, p.maps.counted, asm.RFP, key)
-	a.add(asm.JEq.Imm(asm.R0, 0, "event"))
-	a.bump(p.maps.stats, statLost)
+	p.keep(a, asm.R8, who, key, "event")
 	a.mark("out")
 	a.leave()
 
@@ -151,12 +158,7 @@ func (p *programs) fork() asm.Instructions {
 	a.add(asm.RSh.Imm(asm.R7, 32))
 	a.add(asm.JEq.Reg(asm.R7, asm.R9, "out")) // a thread
 	a.store32(asm.RFP, child, asm.R9)
-	p.markMaybe(a, asm.R9, 0)
-	a.address(asm.R3, asm.RFP, who)
-	a.add(asm.Mov.Imm(asm.R4, int32(ebpf.UpdateAny)))
-	a.hash(asm.FnMapUpdateElem, p.maps.counted, asm.RFP, child)
-	a.add(asm.JEq.Imm(asm.R0, 0, "out"))
-	a.bump(p.maps.stats, statLost)
+	p.keep(a, asm.R9, who, child, "out")
 	a.mark("out")
 	a.leave()
 	return a.ins

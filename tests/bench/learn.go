@@ -279,17 +279,11 @@ func watchedMemory(_ plan, here place) error {
 	const times = 5
 	var rows [][]string
 	for _, o := range observations() {
-		fields := map[string][]int64{}
-		for range times {
-			m, err := sleeping(watching(here, o, "busybox", "sh", "-c", "echo ready; exec sleep 600"))
-			if err != nil {
-				return err
-			}
-			for k, v := range m {
-				fields[k] = append(fields[k], v)
-			}
+		row, err := asleep(watching(here, o, "busybox", "sh", "-c", "echo ready; exec sleep 600"), times)
+		if err != nil {
+			return err
 		}
-		rows = append(rows, []string{o.name, mib(median(fields["Rss"])), mib(median(fields["Private_Dirty"]))})
+		rows = append(rows, row)
 	}
 	table("Memory of the launcher that watches, while the container sleeps", []string{"run", "resident", "private dirty"}, rows)
 	return nil

@@ -89,20 +89,30 @@ func memory(p plan, here place) error {
 			return safeRunArgs(here, "busybox", "sh", "-c", "echo ready; exec sleep 600")
 		}},
 	} {
-		fields := map[string][]int64{}
-		for range times {
-			m, err := sleeping(c)
-			if err != nil {
-				return err
-			}
-			for k, v := range m {
-				fields[k] = append(fields[k], v)
-			}
+		row, err := asleep(c, times)
+		if err != nil {
+			return err
 		}
-		rows = append(rows, []string{c.name, mib(median(fields["Rss"])), mib(median(fields["Private_Dirty"]))})
+		rows = append(rows, row)
 	}
 	table("Memory of the launcher while the container sleeps", []string{"launcher", "resident", "private dirty"}, rows)
 	return nil
+}
+
+// asleep is a row of how much memory a launcher holds while its container
+// sleeps, medians of so many times.
+func asleep(c contender, times int) ([]string, error) {
+	fields := map[string][]int64{}
+	for range times {
+		m, err := sleeping(c)
+		if err != nil {
+			return nil, err
+		}
+		for k, v := range m {
+			fields[k] = append(fields[k], v)
+		}
+	}
+	return []string{c.name, mib(median(fields["Rss"])), mib(median(fields["Private_Dirty"]))}, nil
 }
 
 // sleeping starts a container, waits until it says it is ready and the
