@@ -68,7 +68,8 @@ func learnVerb() *cobra.Command {
 			"directories it writes to, system calls, ports, limits. The first run may do all that the site's policy allows,\n" +
 			"on a root file system that is thrown away. With --check the profile is then enforced, and each right taken\n" +
 			"away in turn: only those without which the check fails stay.\n\n" +
-			"The check runs on the host with the rights of the caller; SAFE_RUN_CONTAINER names the container.",
+			"The check runs on the host with the rights of the caller; SAFE_RUN_CONTAINER names the container.\n" +
+			"It has to fail while the application does not run.",
 		DisableFlagParsing: true, ValidArgsFunction: completeRun,
 	}
 	shown := learnFlags(&lesson{})
