@@ -82,9 +82,7 @@ func dispatch(args []string) int {
 // unbuilt are the words that will be verbs, with what to do until then. None
 // of them may be taken for an image and fetched from a registry.
 var unbuilt = map[string]string{
-	"audit":  "safe-run --dry-run=summary IMAGE tells what a container is started with",
 	"export": "safe-run --dry-run IMAGE prints the OCI specification",
-	"doctor": "a launch names what the host lacks",
 }
 
 func verbNamed(root *cobra.Command, name string) bool {
@@ -129,7 +127,7 @@ func verbs() *cobra.Command {
 		startVerb(), restartVerb(), pauseVerb(), unpauseVerb(), attachVerb(), renameVerb(), cpVerb(), portVerb(),
 		topVerb(), statsVerb(), eventsVerb(), networkVerb(), volumeVerb(), systemVerb(removeContainer), generateVerb(),
 		tagVerb(), saveVerb(), infoVerb(), imageVerb(), containerVerb(removeContainer),
-		engineVerb(), policyVerb(), profileVerb(), learnVerb(), about, superviseVerb(), faultsVerb(), manVerb(),
+		engineVerb(), policyVerb(), profileVerb(), learnVerb(), auditVerb(), checkVerb(), doctorVerb(), about, superviseVerb(), faultsVerb(), manVerb(),
 	)
 	root.SetHelpCommand(helpVerb(root))
 	root.InitDefaultHelpCmd()

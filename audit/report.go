@@ -1,0 +1,46 @@
+package audit
+
+import "time"
+
+// Severity is how much a weakness gives away.
+type Severity int
+
+// From harmless to the host being in the container's hands.
+const (
+	OK       Severity = iota
+	Info              // worth knowing, not counted
+	Low               // a layer is missing that others stand before
+	Medium            // what an attacker builds on
+	High              // one bug, or one wrong setting more, away from the host
+	Critical          // the host, or another container, is the container's already
+)
+
+// Finding is the verdict on one thing the kernel was asked about.
+type Finding struct {
+	ID       string   `json:"id"`    // stable: "capabilities", "user-namespace"; some come more than once
+	Title    string   `json:"title"` // what was looked at
+	Severity Severity `json:"severity"`
+	Fact     string   `json:"fact"`            // what the kernel says, in one line
+	Fix      string   `json:"fix,omitempty"`   // what to do about it; empty if OK
+	Drift    bool     `json:"drift,omitempty"` // the specification says something else than the kernel does
+}
+
+// Subject is the container that is asked about.
+type Subject struct {
+	Engine    string `json:"engine"`    // address of its containerd
+	Namespace string `json:"namespace"` // containerd's: safe-run, moby, k8s.io, default
+	ID        string `json:"id"`
+	Name      string `json:"name,omitempty"`
+	Image     string `json:"image,omitempty"`
+	PID       int    `json:"pid"` // of its first process, on the host
+}
+
+// Report is all that is said of one container.
+type Report struct {
+	Subject  Subject   `json:"subject"`
+	Time     time.Time `json:"time"`
+	Kernel   string    `json:"kernel"`
+	Facts    *Facts    `json:"facts"`
+	Findings []Finding `json:"findings"` // the worst first
+	Score    int       `json:"score"`    // 100: nothing to be said against it; 0: it has the host
+}
