@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/safe-run/safe-run/tests/imagekit"
+
+	"github.com/safe-run/safe-run/tests/harness"
 )
 
 // TestFaults: after an error, or a SIGKILL, right behind any step of a
@@ -60,7 +62,7 @@ func TestFaults(t *testing.T) {
 
 // settle waits for shims and the kernel to finish what the next command has
 // begun, then compares.
-func settle(t *testing.T, before inventory) {
+func settle(t *testing.T, before harness.Inventory) {
 	t.Helper()
 	deadline := time.Now().Add(patient(20 * time.Second))
 	for {
@@ -73,7 +75,7 @@ func settle(t *testing.T, before inventory) {
 	}
 }
 
-func equal(a, b inventory) bool {
+func equal(a, b harness.Inventory) bool {
 	if len(a) != len(b) {
 		return false
 	}

@@ -1,143 +1,36 @@
 package e2e
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
+
+	"github.com/safe-run/safe-run/tests/harness"
 )
 
-// inventory is all a launch may leave behind, by kind.
-type inventory map[string][]string
+// as is the ground in the words of the harness.
+func (g ground) as() *harness.Ground {
+	return &harness.Ground{Repo: g.repo, Bin: g.bin, Dir: g.dir, Root: g.root, State: g.state, Socket: g.socket}
+}
 
 // take counts what there is now.
-func take(t testing.TB) inventory {
+func take(t testing.TB) harness.Inventory {
 	t.Helper()
-	inv := inventory{}
-	for kind, args := range map[string][]string{
-		"container": {"containers", "ls", "-q"},
-		"task":      {"tasks", "ls", "-q"},
-		"lease":     {"leases", "ls", "-q"},
-	} {
-		inv[kind] = lines(ctr(t, args...))
-	}
-	// Committed snapshots are the unpacked layers of images; active ones
-	// belong to containers.
-	for _, l := range lines(ctr(t, "snapshots", "--snapshotter", "overlayfs", "ls"))[1:] {
-		if f := strings.Fields(l); f[len(f)-1] != "Committed" {
-			inv["snapshot"] = append(inv["snapshot"], f[0])
-		}
-	}
-	info, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, l := range lines(string(info)) {
-		if f := strings.Fields(l); strings.HasPrefix(f[4], here.dir) {
-			inv["mount"] = append(inv["mount"], f[4])
-		}
-	}
-	for _, dir := range []string{
-		filepath.Join(here.root, "containers"), filepath.Join(here.root, "names"), filepath.Join(here.root, "ids"),
-		filepath.Join(here.root, "volumes"), filepath.Join(here.state, "live"), filepath.Join(here.state, "io"),
-	} {
-		entries, err := os.ReadDir(dir)
-		if err != nil && !os.IsNotExist(err) {
-			t.Fatal(err)
-		}
-		for _, e := range entries {
-			// The pool of ids keeps where it will look next.
-			if e.Name() != "next" {
-				inv[filepath.Base(dir)] = append(inv[filepath.Base(dir)], e.Name())
-			}
-		}
-	}
-	inv["shim"] = shims(t)
-	// The network of the namespace that is the host to these tests.
-	for kind, script := range map[string]string{
-		"link": "ip -o link | cut -d: -f2", "address": "ip -o addr | awk '{print $2, $4}'", "route": "ip route; ip -6 route | grep -v '^fe80'",
-		"nft": "nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*/counter/'", "port": "ss -Hlntu | awk '{print $1, $5}'",
-		"sysctl": "cd /proc/sys/net; grep -H . ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/*/route_localnet ipv6/conf/lan0/accept_ra",
-		"claim":  "ls -d " + here.root + "/networks/*/claims/[0-9]* 2>/dev/null || true",
-	} {
-		out, err := exec.Command("sh", "-c", script).Output()
-		if err != nil {
-			t.Fatalf("%s: %v", script, err)
-		}
-		if kind == "nft" { // as one: its lines mean nothing alone
-			inv[kind] = []string{string(out)}
-			continue
-		}
-		inv[kind] = lines(string(out))
-	}
-	for k := range inv {
-		slices.Sort(inv[k])
-		if len(inv[k]) == 0 {
-			delete(inv, k)
-		}
-	}
-	return inv
+	return here.as().Inventory(t)
 }
 
-// shims are the ids of the containers that have a shim of the engine under
-// test.
-func shims(t testing.TB) []string {
-	t.Helper()
-	var ids []string
-	dirs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, d := range dirs {
-		b, err := os.ReadFile(d)
-		if err != nil {
-			continue
-		}
-		args := strings.Split(string(b), "\x00")
-		if !strings.Contains(args[0], "containerd-shim") || !slices.Contains(args, here.socket) {
-			continue
-		}
-		if i := slices.Index(args, "-id"); i > 0 && i+1 < len(args) {
-			ids = append(ids, args[i+1])
-		}
-	}
-	return ids
-}
+// shims are the ids of the containers that have a shim.
+func shims(t testing.TB) []string { return here.as().Shims(t) }
 
 // same fails the test with what is new and what is gone.
-func same(t *testing.T, before, after inventory) {
+func same(t *testing.T, before, after harness.Inventory) {
 	t.Helper()
-	kinds := map[string]bool{}
-	for k := range before {
-		kinds[k] = true
-	}
-	for k := range after {
-		kinds[k] = true
-	}
-	for k := range kinds {
-		for _, x := range after[k] {
-			if !slices.Contains(before[k], x) {
-				t.Errorf("left behind: %s %s", k, x)
-			}
-		}
-		for _, x := range before[k] {
-			if !slices.Contains(after[k], x) {
-				t.Errorf("vanished: %s %s", k, x)
-			}
-		}
-	}
+	harness.Same(t, before, after)
 }
 
 // ctr asks the engine behind safe-run's back.
 func ctr(t testing.TB, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(here.ctr, append([]string{"--address", here.socket, "--namespace", "safe-run"}, args...)...)
-	var errs strings.Builder
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("ctr %s: %v\n%s", strings.Join(args, " "), err, errs.String())
-	}
-	return string(out)
+	return here.as().Ctr(t, args...)
 }
 
 func lines(s string) []string {

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/safe-run/safe-run/tests/harness"
 )
 
 // lasting is a program that runs until it is asked to end, and then ends.
@@ -84,7 +86,7 @@ func single(t *testing.T, id string) {
 }
 
 // whole is take, with what only supervision can leave.
-func whole(t *testing.T) inventory {
+func whole(t *testing.T) harness.Inventory {
 	t.Helper()
 	inv := take(t)
 	execs, _ := filepath.Glob(filepath.Join(here.state, "exec", "*"))
@@ -103,7 +105,7 @@ func whole(t *testing.T) inventory {
 }
 
 // settleAll is settle with whole inventories.
-func settleAll(t *testing.T, before inventory) {
+func settleAll(t *testing.T, before harness.Inventory) {
 	t.Helper()
 	for end := time.Now().Add(patient(20 * time.Second)); ; time.Sleep(50 * time.Millisecond) {
 		after := whole(t)

@@ -34,9 +34,9 @@ func clip(s string) string {
 	return s
 }
 
-// patient is how long to wait for what ends within d on a usual machine. An
+// Patient is how long to wait for what ends within d on a usual machine. An
 // emulated one says how many times slower it is.
-func patient(d time.Duration) time.Duration {
+func Patient(d time.Duration) time.Duration {
 	if n, err := strconv.Atoi(os.Getenv("SAFE_RUN_E2E_SLOW")); err == nil && n > 0 {
 		return d * time.Duration(n)
 	}
@@ -48,7 +48,7 @@ func (g *Ground) Run(args ...string) Answer { return Call(time.Minute, g.Bin, ar
 
 // Call runs a command without input.
 func Call(limit time.Duration, name string, args ...string) Answer {
-	ctx, cancel := context.WithTimeout(context.Background(), patient(limit))
+	ctx, cancel := context.WithTimeout(context.Background(), Patient(limit))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = 5 * time.Second
@@ -125,7 +125,7 @@ func (s *Service) Stop(sig syscall.Signal) Answer {
 		_ = s.cmd.Process.Signal(sig)
 		select {
 		case <-s.ended:
-		case <-time.After(patient(20 * time.Second)):
+		case <-time.After(Patient(20 * time.Second)):
 			_ = s.cmd.Process.Kill()
 			<-s.ended
 		}
@@ -140,7 +140,7 @@ func (s *Service) Stdout() string { return s.out.String() }
 // ready's last error, or when the launcher ends first.
 func (s *Service) Until(t *testing.T, ready func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patient(20 * time.Second))
+	deadline := time.Now().Add(Patient(20 * time.Second))
 	for {
 		err := ready()
 		if err == nil {

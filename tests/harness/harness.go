@@ -33,12 +33,13 @@ const inside = "SAFE_RUN_TEST_ISOLATED"
 
 // Main runs the tests of a package on a Ground with the named images of
 // build/images, which make builds from the given targets, and gives the exit
-// code. ready gets the Ground before the first test. It needs root.
+// code. ready gets the Ground before the first test; what is in ended is
+// called after the last. It needs root.
 //
 // The program is started again in mount and network namespaces of its own,
 // where only the loopback interface is.
-func Main(m *testing.M, repo string, targets, images []string, ready func(*Ground)) int {
-	code, err := runAll(m, repo, targets, images, ready)
+func Main(m *testing.M, repo string, targets, images []string, ready func(*Ground), ended ...func() error) int {
+	code, err := runAll(m, repo, targets, images, ready, ended)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "harness:", err)
 		return 1
@@ -46,7 +47,7 @@ func Main(m *testing.M, repo string, targets, images []string, ready func(*Groun
 	return code
 }
 
-func runAll(m *testing.M, repo string, targets, images []string, ready func(*Ground)) (code int, err error) {
+func runAll(m *testing.M, repo string, targets, images []string, ready func(*Ground), ended []func() error) (code int, err error) {
 	if os.Geteuid() != 0 {
 		return 1, errors.New("these tests run containers and need root")
 	}
@@ -75,7 +76,11 @@ func runAll(m *testing.M, repo string, targets, images []string, ready func(*Gro
 	}
 	defer func() { err = errors.Join(err, g.Stop()) }()
 	ready(g)
-	return m.Run(), nil
+	code = m.Run()
+	for _, end := range ended {
+		err = errors.Join(err, end())
+	}
+	return code, err
 }
 
 // build makes the targets. Where they are built already it takes a second.

@@ -1,0 +1,6 @@
+package catalogue
+
+// What is configured but not in force.
+func configured() []Row {
+	return []Row{}
+}

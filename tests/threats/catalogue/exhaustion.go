@@ -1,0 +1,6 @@
+package catalogue
+
+// What can be used up.
+func exhaustion() []Row {
+	return []Row{}
+}

@@ -1,0 +1,6 @@
+package catalogue
+
+// Flags that give the host away.
+func flags() []Row {
+	return []Row{}
+}

@@ -1,0 +1,6 @@
+package catalogue
+
+// The launcher's own inputs and files.
+func launcher() []Row {
+	return []Row{}
+}

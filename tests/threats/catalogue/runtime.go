@@ -1,0 +1,6 @@
+package catalogue
+
+// The runtime and containerd.
+func runtime() []Row {
+	return []Row{}
+}

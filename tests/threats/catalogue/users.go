@@ -1,0 +1,6 @@
+package catalogue
+
+// Users, namespaces, container against container.
+func users() []Row {
+	return []Row{}
+}
