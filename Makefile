@@ -22,7 +22,7 @@ ENGINE := build/engine
 # Left out: Kubernetes' interface, and snapshotters that are not used here.
 CONTAINERD_TAGS := no_cri no_btrfs no_zfs no_devmapper no_aufs
 
-.PHONY: help build build-faults engine cni deps images servers probe demo test test-vm bench lint install clean FORCE
+.PHONY: help build build-faults engine cni deps images servers probe demo test test-vm bench lint vuln sbom reproducible install clean FORCE
 
 help: ## this text
 	@echo "safe-run: docker run, least privilege by default"; echo
@@ -155,6 +155,22 @@ lint: ## go vet, staticcheck, gofumpt
 	@$(GO) tool staticcheck ./...
 	@out=$$($(GO) tool gofumpt -l $$(find . -name '*.go' -not -path './build/*')); \
 		[[ -z $$out ]] || { echo "not gofumpt-formatted:"; echo "$$out"; exit 1; }
+
+vuln: build engine ## known vulnerabilities in what is linked in; asks vuln.go.dev, or GOVULNDB
+	@cd tools && $(GO) build -o ../build/govulncheck golang.org/x/vuln/cmd/govulncheck
+	@for program in $(PROGRAMS); do echo "$$program:" >&2; \
+		build/govulncheck $${GOVULNDB:+-db $$GOVULNDB} -mode binary $$program || failed=1; done; [[ -z $${failed:-} ]]
+
+# Everything that is shipped, and what of Debian is linked into runc or shipped beside.
+PROGRAMS := build/safe-run $(addprefix $(ENGINE)/,containerd containerd-shim-runc-v2 ctr runc safe-run-activate)
+DEBIAN   := libseccomp-dev=LGPL-2.1-only,libc6-dev=LGPL-2.1-or-later,tini=MIT
+sbom: build engine ## build/sbom.spdx.json: all that is linked in, with licences; fails for one that may not be
+	@cd tools && $(GO) build -o ../build/sbom ./sbom
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 0)} \
+		build/sbom -o build/sbom.spdx.json -debian $(DEBIAN) $(PROGRAMS)
+
+reproducible: build ## builds safe-run once more, elsewhere and from nothing: the same bytes
+	@tests/reproducible.sh '$(VERSION)'
 
 install: build engine ## to PREFIX (/usr/local) below DESTDIR
 	@packaging/install.sh "$(DESTDIR)" "$(PREFIX)"
