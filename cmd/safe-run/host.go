@@ -77,8 +77,11 @@ func findSystem(names ...string) (string, error) {
 }
 
 // initPath finds the static init for --init: the engine's own, or a package's.
-func initPath(s *session) string {
-	if p := besideEngine(s, "tini", "catatonit"); p != "" {
+func initPath(s *session) string { return initIn(s.engineBin()) }
+
+// initIn looks in the engine's directory first.
+func initIn(bin string) string {
+	if p := inDir(bin, "tini", "catatonit"); p != "" {
 		return p
 	}
 	p, err := findSystem("tini-static", "catatonit")
@@ -88,12 +91,17 @@ func initPath(s *session) string {
 	return p
 }
 
-// besideEngine finds a program that comes with the engine, "" if none does.
-func besideEngine(s *session, names ...string) string {
-	bin, _ := engine.Locate() // it need not be the one that runs
+// engineBin is the directory of the engine's programs, "" if there is none.
+func (s *session) engineBin() string {
 	if e := s.at().Engine; e != nil {
-		bin = e.Bin()
+		return e.Bin()
 	}
+	bin, _ := engine.Locate() // it need not be the one that runs
+	return bin
+}
+
+// inDir finds a program in a directory, "" if it has none of them.
+func inDir(bin string, names ...string) string {
 	if bin == "" {
 		return ""
 	}

@@ -179,4 +179,4 @@ func serviceUnit(w *spec.Workload) (*systemd.Unit, error) {
 }
 
 // activatePath is the program that passes sockets on, beside the engine's.
-func activatePath(s *session) string { return besideEngine(s, "safe-run-activate") }
+func activatePath(s *session) string { return inDir(s.engineBin(), "safe-run-activate") }

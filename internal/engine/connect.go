@@ -49,6 +49,31 @@ const probeTimeout = time.Second
 // Errors have kind HostCannot if there is none, Usage for an address that
 // cannot be one.
 func Connect(ctx context.Context, r Request) (Target, error) {
+	t, err := find(ctx, r)
+	if err != nil || t.Engine == nil {
+		return t, err
+	}
+	if t.PID, t.Started, err = t.Engine.start(ctx); err != nil {
+		return Target{}, err
+	}
+	if t.Started && r.Notice != nil {
+		_, _ = fmt.Fprintf(r.Notice, "safe-run: started its own containerd (%s)\n", t.Address)
+	}
+	return t, nil
+}
+
+// Look is Connect that starts nothing: if the embedded engine is what is left
+// and does not run, running is false.
+func Look(ctx context.Context, r Request) (t Target, running bool, err error) {
+	if t, err = find(ctx, r); err != nil || t.Engine == nil {
+		return t, err == nil, err
+	}
+	t.PID, err = probe(ctx, t.Address, probeTimeout)
+	return t, err == nil, nil
+}
+
+// find decides; of an embedded engine it does not ask whether it runs.
+func find(ctx context.Context, r Request) (Target, error) {
 	getenv := r.Getenv
 	if getenv == nil {
 		getenv = func(string) string { return "" }
@@ -93,14 +118,7 @@ func Connect(ctx context.Context, r Request) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
-	pid, started, err := e.start(ctx)
-	if err != nil {
-		return Target{}, err
-	}
-	if started && r.Notice != nil {
-		_, _ = fmt.Fprintf(r.Notice, "safe-run: started its own containerd (%s)\n", e.Address())
-	}
-	return Target{Address: e.Address(), PID: pid, Engine: e, Started: started}, nil
+	return Target{Address: e.Address(), Engine: e}, nil
 }
 
 func or(s, def string) string {

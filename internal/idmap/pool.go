@@ -60,6 +60,7 @@ type Pool struct {
 	gids   blocks
 	total  int
 	nspawn string // "" if our blocks come from the site's own entry
+	own    bool   // they do
 	self   string // this process, "PID-STARTTIME"
 	proc   string
 }
@@ -74,6 +75,16 @@ type Claim struct {
 
 const hintFile = "next"
 
+// Look says how many blocks there are, taken or free, and whether they are of
+// an entry of Owner. It makes nothing; errors as Open.
+func Look(f Files) (blocks int, own bool, err error) {
+	p, err := read(f)
+	if err != nil {
+		return 0, false, err
+	}
+	return p.total, p.own, nil
+}
+
 // Open reads the host's tables and gives the pool whose claims are in dir,
 // which is made (mode 0700) if it is missing.
 //
@@ -82,6 +93,24 @@ const hintFile = "next"
 // that belong to others in any of the tables are left out in both cases.
 // The error is of kind HostCannot if there is not a single block.
 func Open(dir string, f Files) (*Pool, error) {
+	p, err := read(f)
+	if err != nil {
+		return nil, err
+	}
+	p.dir = dir
+	if err := privateDir(dir); err != nil {
+		return nil, err
+	}
+	start, err := startTime(p.proc, os.Getpid())
+	if err != nil {
+		return nil, fail.Wrap(fail.HostCannot, err, "reading this process's start time")
+	}
+	p.self = fmt.Sprintf("%d-%s", os.Getpid(), start)
+	return p, nil
+}
+
+// read gives the pool of the host's tables, without a directory.
+func read(f Files) (*Pool, error) {
 	uids, ownU, err := load(f.SubUID, f.Passwd, f.Passwd)
 	if err != nil {
 		return nil, err
@@ -98,7 +127,8 @@ func Open(dir string, f Files) (*Pool, error) {
 		return nil, fail.New(fail.HostCannot, "%q has an entry for %q, but %q has none: a container needs both kinds of ids", has, Owner, not).
 			Hint("add the same line to %s", not)
 	}
-	p := &Pool{dir: dir, uids: uids, gids: gids, total: min(uids.total, gids.total), proc: "/proc"}
+	p := &Pool{uids: uids, gids: gids, total: min(uids.total, gids.total), proc: "/proc"}
+	p.own = ownU
 	if !ownU {
 		p.nspawn = f.Nspawn
 	}
@@ -107,14 +137,6 @@ func Open(dir string, f Files) (*Pool, error) {
 			BlockSize, f.SubUID, f.SubGID, uids.total, gids.total).
 			Hint("add a line such as %s:%d:%d, a range nobody else has, to both files", Owner, systemdFirst, 1024*BlockSize)
 	}
-	if err := privateDir(dir); err != nil {
-		return nil, err
-	}
-	start, err := startTime(p.proc, os.Getpid())
-	if err != nil {
-		return nil, fail.Wrap(fail.HostCannot, err, "reading this process's start time")
-	}
-	p.self = fmt.Sprintf("%d-%s", os.Getpid(), start)
 	return p, nil
 }
 
