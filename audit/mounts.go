@@ -17,10 +17,13 @@ import (
 // mountEntry is a line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
 type mountEntry struct {
 	id      uint64
+	dev     string // major:minor of the filesystem
+	root    string // what of the filesystem is mounted
 	point   string
 	options []string // of this mount: ro, nosuid, idmapped
 	shared  bool
 	slave   bool
+	peers   string // the group it shares mounts with
 	fs      string
 	super   []string // of the filesystem: size=, nr_inodes=
 }
@@ -30,23 +33,36 @@ func (e *mountEntry) has(o string) bool { return slices.Contains(e.options, o) }
 func parseMountinfo(b []byte) ([]mountEntry, error) {
 	out := make([]mountEntry, 0, 64)
 	for line := range bytes.Lines(b) {
-		f := strings.Fields(string(line))
-		dash := slices.Index(f, "-")
-		if dash < 6 || len(f) < dash+4 {
-			return nil, fmt.Errorf("mountinfo: %.100q is not a mount", line)
-		}
-		id, err := strconv.ParseUint(f[0], 10, 64)
+		e, err := parseMount(string(line))
 		if err != nil {
-			return nil, fmt.Errorf("mountinfo: %w", err)
-		}
-		e := mountEntry{id: id, point: unescape(f[4]), options: strings.Split(f[5], ","), fs: f[dash+1], super: strings.Split(f[dash+3], ",")}
-		for _, o := range f[6:dash] {
-			e.shared = e.shared || strings.HasPrefix(o, "shared:")
-			e.slave = e.slave || strings.HasPrefix(o, "master:")
+			return nil, err
 		}
 		out = append(out, e)
 	}
 	return out, nil
+}
+
+func parseMount(line string) (mountEntry, error) {
+	f := strings.Fields(line)
+	dash := slices.Index(f, "-")
+	if dash < 6 || len(f) < dash+4 {
+		return mountEntry{}, fmt.Errorf("mountinfo: %.100q is not a mount", line)
+	}
+	id, err := strconv.ParseUint(f[0], 10, 64)
+	if err != nil {
+		return mountEntry{}, fmt.Errorf("mountinfo: %w", err)
+	}
+	e := mountEntry{
+		id: id, dev: f[2], root: unescape(f[3]), point: unescape(f[4]), options: strings.Split(f[5], ","),
+		fs: f[dash+1], super: strings.Split(f[dash+3], ","),
+	}
+	for _, o := range f[6:dash] {
+		if group, ok := strings.CutPrefix(o, "shared:"); ok {
+			e.shared, e.peers = true, group
+		}
+		e.slave = e.slave || strings.HasPrefix(o, "master:")
+	}
+	return e, nil
 }
 
 // unescape undoes the kernel's octal escapes of space, tab, newline and

@@ -367,3 +367,13 @@ func labelText(b []byte, err error) (string, error) {
 	}
 	return string(bytes.Trim(b, "\x00\n ")), nil
 }
+
+// capTable are the names of the capabilities by their numbers.
+func capTable() []string {
+	known := capability.ListKnown()
+	names := make([]string, len(known))
+	for i, c := range known {
+		names[i] = "CAP_" + strings.ToUpper(c.String())
+	}
+	return names
+}

@@ -1,6 +1,11 @@
 package audit
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
 
 // Severity is how much a weakness gives away.
 type Severity int
@@ -14,6 +19,30 @@ const (
 	High              // one bug, or one wrong setting more, away from the host
 	Critical          // the host, or another container, is the container's already
 )
+
+// severities are the words for them, by number.
+func severities() []string { return []string{"ok", "info", "low", "medium", "high", "critical"} }
+
+func (s Severity) String() string {
+	if all := severities(); s >= 0 && int(s) < len(all) {
+		return all[s]
+	}
+	return fmt.Sprintf("severity %d", int(s))
+}
+
+// MarshalText writes the word: "ok", "info", "low", "medium", "high",
+// "critical".
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText writes, in any case.
+func (s *Severity) UnmarshalText(b []byte) error {
+	i := slices.Index(severities(), strings.ToLower(string(b)))
+	if i < 0 {
+		return fmt.Errorf("%.20q is no severity; there are %s", b, strings.Join(severities(), ", "))
+	}
+	*s = Severity(i)
+	return nil
+}
 
 // Finding is the verdict on one thing the kernel was asked about.
 type Finding struct {
