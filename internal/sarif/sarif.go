@@ -38,6 +38,7 @@ type Rule struct {
 	Title    string
 	Meaning  string  // one or more sentences
 	Help     string  // what to do; plain text
+	HelpURI  string  // where to read about it
 	Severity float64 // 0 to 10, as CVSS has it; GitHub: over 9 is critical, 7 high, 4 medium
 	Level    Level   // of results that say none
 }
@@ -109,7 +110,7 @@ func (d Document) log() (log, error) {
 
 func (r Rule) descriptor() descriptor {
 	d := descriptor{
-		ID: r.ID, Name: pascal(r.ID), Short: message{r.Title}, Full: message{r.Meaning}, Help: message{r.Help},
+		ID: r.ID, Name: pascal(r.ID), Short: message{r.Title}, Full: message{r.Meaning}, Help: message{r.Help}, HelpURI: r.HelpURI,
 		Default: configuration{Level: r.Level},
 		Properties: properties{
 			Tags: []string{"security"}, Precision: "very-high", Severity: fmt.Sprintf("%.1f", r.Severity),

@@ -42,6 +42,7 @@ type descriptor struct {
 	Short      message       `json:"shortDescription"`
 	Full       message       `json:"fullDescription"`
 	Help       message       `json:"help"`
+	HelpURI    string        `json:"helpUri,omitempty"`
 	Default    configuration `json:"defaultConfiguration"`
 	Properties properties    `json:"properties"`
 }

@@ -1,0 +1,455 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/safe-run/safe-run/internal/cli"
+	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/policy"
+	"github.com/safe-run/safe-run/profiles"
+	"github.com/safe-run/safe-run/spec"
+)
+
+// judged is a flag with what came of it.
+type judged struct {
+	flagUse
+	arg      string // as one word for the parser, "" if it cannot be said
+	extra    string // a further one, which it needs beside it
+	unread   string // why it is not honoured
+	blind    bool   // its value is unknown, and no value is like it
+	refusals []policy.Refusal
+}
+
+// unknownImage stands for an image nobody knows.
+const unknownImage = "unknown"
+
+// deepCwd is where relative paths start: it is no path of the tables, nor is
+// anything a few levels up from it.
+const deepCwd = "/unknown/directory/of/the/file/that/is/looked/at"
+
+// bench judges the flags of one launch.
+type bench struct {
+	c     *checker
+	image string // "" is not known
+	flags []judged
+}
+
+// answer is what came of a command line.
+type answer struct {
+	refusals []policy.Refusal
+	err      error
+}
+
+func (c *checker) judge(l *launch) Launch {
+	b := &bench{c: c}
+	out := Launch{Line: l.line, Command: short(l.command, 200), Changes: slices.Clone(l.dropped), NotHonoured: slices.Clone(l.remote)}
+	if l.image != nil {
+		if v, known := l.image.value(); known {
+			b.image = v
+		} else if l.image.hasGuess() {
+			b.image = l.image.fill(unknownImage, true)
+		}
+		out.Image = short(l.image.written(l.style), 300)
+		if _, err := b.ask(); err != nil {
+			out.NotHonoured = append(out.NotHonoured, Remark{l.image.line, out.Image, because(err, "")})
+			b.image = ""
+			none := literal("IMAGE", l.image.line)
+			l.image = &none
+		}
+	}
+	for i, f := range l.flags {
+		b.flags = append(b.flags, b.read(f, i))
+	}
+	b.together()
+	refusals := b.attribute()
+
+	for _, f := range b.flags {
+		switch {
+		case f.unread != "":
+			out.NotHonoured = append(out.NotHonoured, Remark{f.line, short(f.typed, 200), f.unread})
+		default:
+			out.Unknown = append(out.Unknown, b.unknowns(f)...)
+		}
+	}
+	if l.image == nil {
+		out.Unknown = append(out.Unknown, Remark{l.line, "IMAGE", "there is none among the words that are known"})
+	} else if l.image.isUnknown() {
+		out.Unknown = append(out.Unknown, Remark{l.image.line, out.Image, guessed(*l.image)})
+	}
+	out.Refused = refusals
+	for i := range out.Refused {
+		if out.Refused[i].Line == 0 {
+			out.Refused[i].Line = l.line
+		}
+	}
+	out.Verdict = b.verdict(out, l)
+	b.rewrite(l, &out)
+	out.Notes = b.notes()
+	return out
+}
+
+func (b *bench) verdict(out Launch, l *launch) Verdict {
+	switch {
+	case len(out.Refused) > 0:
+		return Refused
+	case len(out.NotHonoured) > 0:
+		return NotHonoured
+	case l.image == nil:
+		return Unknown
+	}
+	for _, f := range b.flags {
+		matters := f.def == nil || f.def.Disposition == cli.PolicyChecked
+		if matters && f.value.isUnknown() && !f.value.hasGuess() || f.name == "profile" || b.seccompFile(f) {
+			return Unknown
+		}
+	}
+	return Accepted
+}
+
+func (b *bench) seccompFile(f judged) bool {
+	v, known := f.value.value()
+	file, is := strings.CutPrefix(strings.Replace(v, ":", "=", 1), "seccomp=")
+	return known && is && f.name == "security-opt" && file != "unconfined" && file != "builtin"
+}
+
+// unknowns are what nobody knows of a flag.
+func (b *bench) unknowns(f judged) []Remark {
+	why := ""
+	switch {
+	case f.name == "profile":
+		why = "what the profile asks for is not looked at"
+	case b.seccompFile(f):
+		why = "the file is not opened"
+	case !f.value.isUnknown():
+		return nil
+	case f.name == "" && len(f.value.may) > 0:
+		why = "judged by all that the file puts into it"
+	case f.value.hasGuess() && !f.blind:
+		why = guessed(f.value)
+	}
+	return []Remark{{f.line, short(f.typed, 200), why}}
+}
+
+func guessed(w word) string {
+	s := w.fill("…", true)
+	if !w.hasGuess() || strings.Contains(s, deepCwd) {
+		return ""
+	}
+	return "judged as " + short(s, 200)
+}
+
+// notes are what else helps.
+func (b *bench) notes() (notes []string) {
+	for _, f := range b.flags {
+		if f.name == "profile" {
+			return nil
+		}
+	}
+	if ref, err := reference.ParseNormalizedNamed(b.image); b.image != "" && err == nil {
+		if name := profiles.ForImage(ref.Name()); name != "" {
+			notes = append(notes, fmt.Sprintf("--profile %s asks for what this image is known to need", name))
+		}
+	}
+	return notes
+}
+
+// parse reads words as run does, without looking at anything.
+func (b *bench) parse(args []string) (*cli.Invocation, error) {
+	return cli.Parse(append(slices.Clone(args), either(b.image, unknownImage)), cli.Context{
+		LookupEnv: func(string) (string, bool) { return "", false },
+		Cwd:       deepCwd,
+		ReadFile:  func(string, int64) ([]byte, error) { return []byte("{}"), nil },
+		Profile: func(ref string, _ *cli.Invocation) (cli.Profile, error) {
+			return cli.Profile{Name: ref, Shown: ref}, nil
+		},
+	})
+}
+
+func either(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// review asks the policy, with the facts spelling gives.
+func (b *bench) review(w spec.Workload) (refusals []policy.Refusal) {
+	rq := policy.Request{
+		Workload: w, Site: b.c.o.Site, Profile: w.Profile, Provisional: true,
+		Host:    spec.Features{AppArmor: true},
+		Sources: map[int]spec.Source{}, DeviceSources: map[int]spec.Source{},
+		CheckSeccomp: func([]byte) error { return nil }, // it is not opened
+	}
+	for i, m := range w.Mounts {
+		if m.Type == spec.MountBind {
+			rq.Sources[i] = policy.Spelled(m.Source)
+		}
+	}
+	for i, d := range w.Devices {
+		if !d.CDI {
+			rq.DeviceSources[i] = policy.SpelledDevice(d.Host)
+		}
+	}
+	_, all := policy.Review(rq)
+	for _, r := range all {
+		if b.image == "" {
+			if r.Image = ""; strings.HasPrefix(r.Flag, "image ") {
+				continue // of the site's registries and digests
+			}
+		}
+		refusals = append(refusals, r)
+	}
+	return refusals
+}
+
+// ask parses and reviews a line of flags. The error is the parser's.
+func (b *bench) ask(args ...string) ([]policy.Refusal, error) {
+	const most = 10000 // lines kept
+	key := b.image + "\x00" + strings.Join(args, "\x00")
+	if a, ok := b.c.seen[key]; ok {
+		return a.refusals, a.err
+	}
+	inv, err := b.parse(args)
+	a := answer{err: err}
+	if err == nil {
+		a.refusals = b.review(inv.Workload)
+	}
+	if len(b.c.seen) < most && len(key) < 4<<10 {
+		b.c.seen[key] = a
+	}
+	return a.refusals, a.err
+}
+
+// read finds the word to judge a flag by.
+func (b *bench) read(f flagUse, n int) judged {
+	j := judged{flagUse: f}
+	switch {
+	case f.name == "": // an unknown word
+		return j
+	case f.bad != "":
+		j.unread = f.bad
+		return j
+	case f.def == nil:
+		word := "--" + f.name
+		if strings.HasPrefix(f.name, "-") {
+			word = f.name
+		}
+		_, err := b.ask(word)
+		j.unread = because(err, "there is no such flag")
+		return j
+	}
+	words := candidates(f, n)
+	var first error
+	found := false
+	for _, v := range words {
+		arg := "--" + f.def.Long
+		if f.has {
+			arg += "=" + v
+		}
+		r, err := b.ask(arg)
+		if err != nil {
+			if first == nil {
+				first = err
+			}
+			continue
+		}
+		if !found || len(r) == 0 {
+			j.arg, found = arg, true
+		}
+		if len(r) == 0 || !f.value.isUnknown() || f.value.hasGuess() {
+			break
+		}
+	}
+	switch {
+	case found:
+	case f.name == "volume" && knownMode(f.value):
+		j.unread = because(first, "it cannot be read")
+	case f.value.isUnknown():
+		j.blind = true
+	default:
+		j.arg = "--" + f.def.Long + "=" + words[0]
+		if !f.has {
+			j.arg = "--" + f.def.Long
+		}
+		j.unread = because(first, "it cannot be read")
+	}
+	return j
+}
+
+// knownMode says whether a -v ends in a mode that is known: what is wrong with
+// it is wrong whatever the paths are.
+func knownMode(w word) bool {
+	flat, _ := flatten(w)
+	last := w.parts[len(w.parts)-1]
+	i := strings.LastIndexByte(last.text, ':')
+	return strings.Count(flat, ":") == 2 && !last.unknown && i >= 0 && !strings.Contains(last.text[i:], "/")
+}
+
+// candidates are values to judge a flag by: its own, or such as an unknown one
+// may have. Of those the first counts that is not refused: what is refused then
+// is refused whatever the value is.
+func candidates(f flagUse, n int) []string {
+	if v, known := f.value.value(); known {
+		return []string{v}
+	}
+	name, dir := "unknown"+itoa(n), "/unknown/"+itoa(n)
+	standIns := []string{name, dir, "1", itoa(8000 + n), "1m", "true", "CHOWN", "10.0.0.1", "no", "always", "linux/amd64", "json-file", "none", "1s", "SIGTERM", "stdout", "a=b"}
+	switch f.def.Long {
+	case "volume", "mount", "tmpfs", "device":
+		standIns = append([]string{dir}, standIns...)
+	case "cap-add", "cap-drop":
+		standIns = append([]string{"CHOWN"}, standIns...)
+	}
+	var all []string
+	for _, guesses := range []bool{true, false} {
+		if guesses && !f.value.hasGuess() {
+			continue
+		}
+		for _, s := range standIns {
+			all = append(all, f.value.fill(s, guesses))
+		}
+	}
+	return all
+}
+
+// because is an error in one sentence with its next step.
+func because(err error, otherwise string) string {
+	if err == nil {
+		return otherwise
+	}
+	s := err.Error()
+	var fe *fail.Error
+	if errors.As(err, &fe) && fe.Next != "" {
+		s += " (" + fe.Next + ")"
+	}
+	return short(s, 600)
+}
+
+// args are the words of all flags that count, but the ones in but.
+func (b *bench) args(but ...int) (args []string) {
+	for i, f := range b.flags {
+		if f.arg != "" && f.unread == "" && !slices.Contains(but, i) {
+			args = append(args, f.arg)
+			if f.extra != "" {
+				args = append(args, f.extra)
+			}
+		}
+	}
+	return args
+}
+
+// together finds the flags that cannot be read beside the others, and those
+// that can only be read beside others.
+func (b *bench) together() {
+	for range b.flags {
+		_, err := b.ask(b.args()...)
+		if err == nil {
+			break
+		}
+		i := b.culprit(err)
+		if i < 0 {
+			return
+		}
+		b.flags[i].unread = because(err, "")
+	}
+	for i := range b.flags {
+		f := &b.flags[i]
+		if f.unread == "" || f.arg == "" {
+			continue
+		}
+		was := f.unread
+		f.unread = ""
+		if _, err := b.ask(b.args()...); err != nil {
+			f.unread = was
+		}
+	}
+}
+
+// culprit is the flag without which the error is another, or none; of two
+// that exclude each other the later. -1: there is none.
+func (b *bench) culprit(err error) int {
+	const most = 64 // of a longer line, the flag at which the error begins
+	for i := len(b.flags) - 1; i >= 0; i-- {
+		if b.flags[i].arg == "" || b.flags[i].unread != "" || len(b.flags) > most {
+			continue
+		}
+		if _, other := b.ask(b.args(i)...); other == nil || other.Error() != err.Error() {
+			return i
+		}
+	}
+	lo, hi := 0, len(b.flags)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		var rest []int
+		for i := mid + 1; i < len(b.flags); i++ {
+			rest = append(rest, i)
+		}
+		if _, err := b.ask(b.args(rest...)...); err != nil {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	if lo == len(b.flags) {
+		return -1
+	}
+	return lo
+}
+
+// attribute reviews all flags together and finds the flag of each refusal.
+func (b *bench) attribute() (all []Refusal) {
+	for i := range b.flags {
+		b.flags[i].refusals = nil
+	}
+	refusals, err := b.ask(b.args()...)
+	if err != nil {
+		return nil
+	}
+	for _, r := range refusals {
+		i := b.owner(r)
+		line := 0
+		if i >= 0 {
+			f := &b.flags[i]
+			f.refusals = append(f.refusals, r)
+			r.Flag, line = f.typed, f.line
+		}
+		all = append(all, Refusal{line, refusalText(r)})
+	}
+	return all
+}
+
+func (b *bench) owner(r policy.Refusal) int {
+	for i, f := range b.flags {
+		if f.arg == "" || f.unread != "" || slices.ContainsFunc(f.refusals, func(o policy.Refusal) bool { return o.ID == r.ID && o.Flag == r.Flag }) {
+			continue
+		}
+		own, err := b.ask(f.arg)
+		if err == nil && slices.ContainsFunc(own, func(o policy.Refusal) bool { return o.ID == r.ID && o.Flag == r.Flag }) {
+			return i
+		}
+	}
+	if len(b.flags) > 64 {
+		return -1
+	}
+	for i := len(b.flags) - 1; i >= 0; i-- {
+		if b.flags[i].arg == "" || b.flags[i].unread != "" {
+			continue
+		}
+		without, err := b.ask(b.args(i)...)
+		if err == nil && !slices.ContainsFunc(without, func(o policy.Refusal) bool { return o.ID == r.ID && o.Flag == r.Flag }) {
+			return i
+		}
+	}
+	return -1
+}
+
+func refusalText(r policy.Refusal) policy.Refusal {
+	r.Flag, r.GivesAway, r.Safer = short(r.Flag, 200), short(r.GivesAway, 600), short(r.Safer, 600)
+	r.Grant, r.Image = short(r.Grant, 300), short(r.Image, 300)
+	return r
+}
