@@ -136,6 +136,7 @@ var (
 		{look: (*attestation).limits},
 		{look: (*attestation).oomScore},
 		{look: (*attestation).cgroups},
+		{look: (*attestation).sysctls},
 	}
 	started = []step{
 		{look: (*attestation).executed},

@@ -43,9 +43,14 @@ func parseMountinfo(b []byte) ([]mountEntry, error) {
 }
 
 func parseMount(line string) (mountEntry, error) {
-	f := strings.Fields(line)
-	dash := slices.Index(f, "-")
-	if dash < 6 || len(f) < dash+4 {
+	// The kernel escapes no other space than blank, tab and newline: a path
+	// with one in it would be taken for more than one field.
+	f := strings.Split(strings.TrimSuffix(line, "\n"), " ")
+	dash := 6
+	for dash < len(f) && f[dash] != "-" {
+		dash++
+	}
+	if len(f) < dash+4 {
 		return mountEntry{}, fmt.Errorf("mountinfo: %.100q is not a mount", line)
 	}
 	id, err := strconv.ParseUint(f[0], 10, 64)

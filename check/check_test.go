@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/safe-run/safe-run/policy"
 )
 
 // sample is a file of testdata/samples.txt: a text, and what is to be found in
@@ -131,6 +133,46 @@ func TestRewrittenLinesAreAccepted(t *testing.T) {
 	for _, s := range samples(t) {
 		for _, l := range look(t, s.t, s.text).Launches {
 			checkAgain(t, l)
+		}
+	}
+}
+
+// TestSite: the site's grants, maxima and lists count as they do for run.
+func TestSite(t *testing.T) {
+	site, err := policy.ParseSite([]byte(`
+version: 1
+publish-address: required
+registries: [registry.example]
+limits: {max: {memory: 1g}}
+grants:
+  - {image: registry.example/vpn, capabilities: [NET_ADMIN], devices: [{path: /dev/net/tun}], binds: [{source: /etc/ssh, readonly: true}]}
+`), "policy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ text, want string }{
+		{
+			"docker run --cap-add NET_ADMIN --device /dev/net/tun -v /etc/ssh:/x:ro registry.example/vpn:1",
+			"accepted:\nsafe-run run --cap-add NET_ADMIN --device /dev/net/tun -v /etc/ssh:/x:ro registry.example/vpn:1\n",
+		},
+		{
+			"docker run --cap-add NET_ADMIN -v /etc/ssh:/x registry.example/other",
+			"refused: capability@1 bind-secret@1\nsafe-run run registry.example/other\n",
+		},
+		{
+			"docker run -p 80:80 -m 2g registry.example/web",
+			"refused: publish-address@1 limit-over-maximum@1\nsafe-run run -p 127.0.0.1:80:80 registry.example/web\n",
+		},
+		// Of another registry no change of a flag makes it accepted.
+		{"docker run --rm nginx", "refused: registry@1\nsafe-run run --rm nginx\n"},
+		{"docker run --rm $IMAGE", "accepted: ?$IMAGE\nsafe-run run --rm $IMAGE\n"},
+	} {
+		r, err := Look("file", []byte(c.text), Options{Type: Shell, Site: site})
+		if err != nil || len(r.Launches) != 1 {
+			t.Fatalf("%s: %v", c.text, err)
+		}
+		if got := brief(r.Launches[0]); got != c.want {
+			t.Errorf("%s\n got: %s\nwant: %s", c.text, got, c.want)
 		}
 	}
 }

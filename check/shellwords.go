@@ -310,12 +310,13 @@ func (s *script) resolve(name string) ([]part, bool) {
 // split makes words of an alias.
 func (s *script) split(text string, line int) (out []word) {
 	inner := &script{c: s.c, text: text, line: line, vars: s.vars, aliases: map[string]string{}}
-	err := syntax.NewParser().Words(shallow{strings.NewReader(text)}, func(w *syntax.Word) bool {
-		out = append(out, inner.word(w)...)
-		return len(out) < maxWords
-	})
-	if err != nil {
-		return nil
+	for w, err := range syntax.NewParser().WordsSeq(shallow{strings.NewReader(text)}) {
+		if err != nil {
+			return nil
+		}
+		if out = append(out, inner.word(w)...); len(out) >= maxWords {
+			break
+		}
 	}
 	for i := range out {
 		out[i].line = line

@@ -121,7 +121,10 @@ func sumUp(reports []*check.Report) string {
 			all++
 		}
 	}
-	s := fmt.Sprintf("%d launches: %d refused, %d with flags that cannot be honoured, %d not all known, %d accepted",
-		all, n[check.Refused], n[check.NotHonoured], n[check.Unknown], n[check.Accepted])
-	return s
+	noun := "launches"
+	if all == 1 {
+		noun = "launch"
+	}
+	return fmt.Sprintf("%d %s: %d refused, %d with flags that cannot be honoured, %d not all known, %d accepted",
+		all, noun, n[check.Refused], n[check.NotHonoured], n[check.Unknown], n[check.Accepted])
 }
