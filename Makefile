@@ -22,7 +22,7 @@ ENGINE := build/engine
 # Left out: Kubernetes' interface, and snapshotters that are not used here.
 CONTAINERD_TAGS := no_cri no_btrfs no_zfs no_devmapper no_aufs
 
-.PHONY: help build build-faults engine cni deps images servers probe demo test test-vm bench lint vuln sbom reproducible install clean FORCE
+.PHONY: help build build-faults engine cni deps images servers probe demo test threats test-vm bench lint vuln sbom reproducible install clean FORCE
 
 help: ## this text
 	@echo "safe-run: docker run, least privilege by default"; echo
@@ -131,13 +131,17 @@ test: deps build build-faults engine cni images servers ## unit tests, fuzz seed
 	@$(GO) test -timeout 40m ./...
 
 # What asks the kernel for much is tested in it, compiled here.
-VM_TESTED := ./tests/e2e ./tests/profiles ./learn ./network ./internal/netfilter ./internal/systemd ./cmd/safe-run-activate
+VM_TESTED := ./tests/e2e ./tests/threats ./tests/profiles ./learn ./network ./internal/netfilter ./internal/systemd ./cmd/safe-run-activate
 test-vm: DEPS += qemu-system-x86=/usr/bin/qemu-system-x86_64 mmdebstrap=/usr/bin/mmdebstrap e2fsprogs=/sbin/mke2fs cpio=/usr/bin/cpio \
 	xz-utils=/usr/bin/xz debian-archive-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 test-vm: deps build build-faults engine images build/images/nginx.tar build/images/redis.tar probe ## safe-run and its network inside a Debian with systemd, cgroup v2 and AppArmor, in qemu (root)
 	@rm -rf build/vm-tests && mkdir -p build/vm-tests
 	@CGO_ENABLED=0 $(GO) test -c -tags guest -o build/vm-tests/ $(VM_TESTED)
 	@tests/vm/test.sh
+
+threats: deps build build-faults engine images probe ## tries every known way out of a container, and writes what came of it into docs/threats.md (root)
+	@SAFE_RUN_THREATS_RESULTS=$$PWD/tests/threats/results $(GO) test -count=1 ./tests/threats
+	@$(GO) run ./tests/threats/page
 
 # docker to compare with, unpacked and not installed. Where the packages cannot be had, the tables say what is missing.
 build/docker:

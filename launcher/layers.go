@@ -50,7 +50,14 @@ func (r *run) closeUserNS() {
 // at hand. Mounts of another shape are left to the shim.
 func (r *run) mapLayers() ([]mount.Mount, error) {
 	ms := r.snapMounts
-	if r.rec.Block.Size == 0 || len(ms) != 1 || ms[0].Type != "overlay" {
+	if len(ms) != 1 || ms[0].Type != "overlay" {
+		return ms, nil
+	}
+	// The runtime lets every container have the devices it takes for harmless,
+	// tun among them; an image could bring their nodes.
+	ms = slices.Clone(ms)
+	ms[0].Options = slices.Concat(ms[0].Options, []string{"nodev"})
+	if r.rec.Block.Size == 0 {
 		return ms, nil
 	}
 	var lower []string

@@ -104,10 +104,18 @@ func (f facts) check(targets []string) error {
 // openIn opens a path inside the tree at root, with every link taken as if
 // root were /.
 func openIn(root *os.File, p string, flags uint64) (*os.File, error) {
-	fd, err := unix.Openat2(int(root.Fd()), p, &unix.OpenHow{
-		Flags:   flags | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(int(root.Fd()), p, &how)
+	// The kernel does not vouch for a ".." in a link if anything was mounted or
+	// renamed meanwhile; in a mount whose namespace has ended, a view, it never
+	// does. Then the links are followed here.
+	if errors.Is(err, unix.EAGAIN) && flags&unix.O_NOFOLLOW == 0 {
+		var to string
+		if to, err = lead(root, p); err != nil {
+			return nil, err
+		}
+		fd, err = unix.Openat2(int(root.Fd()), to, &how)
+	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: p, Err: err}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
@@ -165,5 +166,34 @@ func TestAccountsFilesAreBounded(t *testing.T) {
 	}
 	if _, err := readIn(root, "/etc/passwd"); fail.KindOf(err) != fail.Refused {
 		t.Errorf("1 GiB: %v, want a refusal", err)
+	}
+}
+
+// TestViewFollowsLinksUp: images have links with "..", as /etc/passwd in some
+// distributions, also where several layers are joined.
+func TestViewFollowsLinksUp(t *testing.T) {
+	dir := t.TempDir()
+	for p, to := range map[string]string{"a/fs/etc/passwd": "../usr/share/passwd", "b/fs/etc/group": "../../../../usr/share/../share/group"} {
+		if err := errors.Join(os.MkdirAll(filepath.Join(dir, filepath.Dir(p)), 0o755), os.Symlink(to, filepath.Join(dir, p))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"passwd", "group"} {
+		p := filepath.Join(dir, "a/fs/usr/share", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(p), 0o755), os.WriteFile(p, []byte(name), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := view([]mount.Mount{{Type: "overlay", Options: []string{"lowerdir=" + dir + "/b/fs:" + dir + "/a/fs"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for _, name := range []string{"passwd", "group"} {
+		for range 20 {
+			if b, err := readIn(root, "/etc/"+name); err != nil || string(b) != name {
+				t.Fatalf("%q, %v", b, err)
+			}
+		}
 	}
 }

@@ -34,10 +34,8 @@ func imageRules() []Rule {
 				if dir == "" {
 					flag, dir = "image WORKDIR", r.Image.Workdir
 				}
-				if dir == "" || dir == "/" {
-					return nil
-				}
 				why, bad := badTarget(dir)
+				// None, or the root, is where every container begins.
 				return when(bad && strings.Trim(dir, "/") != "", Finding{Flag: flag + " " + shown(dir), Why: why})
 			},
 		},
@@ -91,7 +89,7 @@ func imageRules() []Rule {
 			Check: func(r *Request) (found []Finding) {
 				for _, e := range r.Image.Env {
 					name, _, ok := strings.Cut(e, "=")
-					if !ok || name == "" || hasControl(name) || strings.IndexByte(e, 0) >= 0 {
+					if !ok || name == "" || hasControl(name) || strings.ContainsRune(e, 0) {
 						found = append(found, Finding{Flag: "image ENV " + shown(name)})
 					}
 				}
@@ -104,11 +102,11 @@ func imageRules() []Rule {
 // validID takes a plain decimal id in range, or a name. What looks like a
 // number in another way (+0, 00, 0x0, 1e1, -1) is neither.
 func validID(s string) bool {
-	if s == "" || len(s) > 256 {
+	if len(s) > 256 {
 		return false
 	}
 	if strings.Trim(s, "0123456789") == "" {
-		n, err := strconv.ParseUint(s, 10, 32)
+		n, err := strconv.ParseUint(s, 10, 32) // of nothing at all, an error
 		return err == nil && n <= maxID && (s == "0" || s[0] != '0')
 	}
 	if strings.ContainsRune("0123456789+-", rune(s[0])) {

@@ -24,8 +24,8 @@ func checkLog(w spec.Workload, most int64) (Finding, bool) {
 	size, files := int64(logFileBytes), int64(logFiles)
 	flag := ""
 	if v, given := w.LogOpts["max-size"]; given {
-		n, err := units.RAMInBytes(v)
-		if flag = "--log-opt max-size=" + shown(v); err != nil || n <= 0 {
+		n, _ := units.RAMInBytes(v) // -1, if it is none
+		if flag = "--log-opt max-size=" + shown(v); n <= 0 {
 			return Finding{Flag: flag, Why: "it is no size, so that nothing bounds the log", Safer: "give a size: --log-opt max-size=10m"}, true
 		}
 		size = n

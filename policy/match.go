@@ -62,10 +62,7 @@ func repository(image string) string {
 
 // pinned is the digest in an image reference, or "".
 func pinned(image string) string {
-	ref, err := reference.ParseNormalizedNamed(image)
-	if err != nil {
-		return ""
-	}
+	ref, _ := reference.ParseNormalizedNamed(image) // nil, if it is none
 	if d, ok := ref.(reference.Digested); ok {
 		return d.Digest().String()
 	}

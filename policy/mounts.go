@@ -182,8 +182,8 @@ func tmpfsSize(r *Request, m spec.Mount) (Finding, bool) {
 		if key = mode(key); key != "nr_blocks" && key != "size" && key != "nr_inodes" {
 			continue
 		}
-		n, err := units.RAMInBytes(value)
-		if err != nil || n <= 0 {
+		n, _ := units.RAMInBytes(value) // -1, if it is none
+		if n <= 0 {
 			// Zero is "without bounds" to the kernel (tmpfs(5)).
 			return Finding{Why: "memory or inodes without bounds", Flag: mountFlag(m) + " (" + shown(flag) + ")"}, true
 		}

@@ -42,15 +42,12 @@ func wired(r *Request) (uses []spec.NetworkUse) {
 // foreignNetwork says whether a value is neither the name of a network nor
 // that of a container whose network is to be shared.
 func foreignNetwork(typed string) bool {
-	name := typed
-	if ref, joins := (spec.NetworkUse{Name: typed}).JoinedContainer(); joins {
-		name = ref
-	}
+	name, _ := spec.NetworkUse{Name: typed}.JoinedContainer() // all of it, if it is no container's
 	return !networkName().MatchString(name)
 }
 
 // closed says whether the network lets no container connect to any address of
-// a range.
+// a range; no range at all, of a destination by name, is open.
 func closed(p netip.Prefix) bool {
 	return netfilter.Blocked(p.Addr()) && netfilter.Blocked(lastOf(p))
 }
@@ -109,7 +106,7 @@ func networkRules() []Rule {
 			SaferWay:  "let a program on the host get what is needed, and give it to the container in a file or variable",
 			Check: func(r *Request) (found []Finding) {
 				for _, e := range r.Workload.Egress.Allow {
-					found = append(found, when(e.Prefix.IsValid() && closed(e.Prefix), Finding{Flag: "--egress " + egressText(e)})...)
+					found = append(found, when(closed(e.Prefix), Finding{Flag: "--egress " + egressText(e)})...)
 				}
 				return found
 			},

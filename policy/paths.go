@@ -199,10 +199,10 @@ func relate(p, pattern string) relation {
 			return apart
 		}
 	}
-	switch {
-	case len(a) == len(b):
+	switch cmp.Compare(len(a), len(b)) {
+	case 0:
 		return same
-	case len(a) > len(b):
+	case 1:
 		return inside
 	default:
 		return above
@@ -236,7 +236,8 @@ func (v verdict) before(o verdict) bool {
 // is asked for.
 func judgeName(table []guard, name string, writable bool) (best verdict, found bool) {
 	take := func(v verdict) {
-		if (v.access == all || v.access == write && writable) && (!found || v.before(best)) {
+		// The zero verdict comes after all but what is open.
+		if (v.access == all || writable) && v.before(best) {
 			best, found = v, true
 		}
 	}

@@ -138,13 +138,14 @@ func findCapability(name string) (capability, bool) {
 }
 
 func capabilityRules() []Rule {
-	// each runs judge over the --cap-add options.
-	each := func(judge func(r *Request, flag, name string, c capability, known bool) []Finding) func(*Request) []Finding {
+	// each runs judge over the --cap-add options. A name that is no capability
+	// has the class of the free ones: a rule of its own refuses it.
+	each := func(judge func(r *Request, flag, name string, c capability) []Finding) func(*Request) []Finding {
 		return func(r *Request) (found []Finding) {
 			for _, typed := range r.Workload.CapAdd {
 				name := capName(typed)
-				c, known := findCapability(name)
-				found = append(found, judge(r, "--cap-add "+shown(typed), name, c, known)...)
+				c, _ := findCapability(name)
+				found = append(found, judge(r, "--cap-add "+shown(typed), name, c)...)
 			}
 			return found
 		}
@@ -154,7 +155,7 @@ func capabilityRules() []Rule {
 			ID: "cap-all", Title: "All capabilities",
 			GivesAway: "every privilege root has in its namespaces, mounting and the whole of netfilter among them",
 			SaferWay:  "add the ones that are needed by name; most programs need none",
-			Check: each(func(_ *Request, flag, name string, _ capability, _ bool) []Finding {
+			Check: each(func(_ *Request, flag, name string, _ capability) []Finding {
 				return when(name == "ALL", Finding{Flag: flag})
 			}),
 		},
@@ -180,8 +181,8 @@ func capabilityRules() []Rule {
 			ID: "capability", Title: "Capabilities outside the free list", Grant: "capabilities",
 			GivesAway: "a part of root's power beyond what is harmless in a user and network namespace of one's own",
 			SaferWay:  "run it without first; a denial names the capability that is really needed",
-			Check: each(func(r *Request, flag, name string, c capability, known bool) []Finding {
-				return when(known && c.class == capGranted && !ofSharedNetwork(r, name), Finding{
+			Check: each(func(r *Request, flag, name string, c capability) []Finding {
+				return when(c.class == capGranted && !ofSharedNetwork(r, name), Finding{
 					Flag: flag, Why: c.why, Need: Need{Key: "capabilities", Value: "CAP_" + name},
 				})
 			}),
@@ -190,8 +191,8 @@ func capabilityRules() []Rule {
 			ID: "cap-host-only", Title: "Capabilities that mean nothing in a user namespace", Grant: "capabilities",
 			GivesAway: "power over the host itself",
 			SaferWay:  "leave it out: programs that ask for it out of habit run without",
-			Check: each(func(r *Request, flag, name string, c capability, known bool) []Finding {
-				if !known || c.class != capHost {
+			Check: each(func(r *Request, flag, name string, c capability) []Finding {
+				if c.class != capHost {
 					return nil
 				}
 				f := Finding{
@@ -209,7 +210,7 @@ func capabilityRules() []Rule {
 			ID: "cap-network", Title: "Capabilities over a network that is not the container's own", Grant: "capabilities",
 			GivesAway: "power over a network that others use as well",
 			SaferWay:  "leave it out, or give the container a network of its own; a port below 1024 is published with -p instead",
-			Check: each(func(r *Request, flag, name string, _ capability, _ bool) []Finding {
+			Check: each(func(r *Request, flag, name string, _ capability) []Finding {
 				if !ofSharedNetwork(r, name) {
 					return nil
 				}

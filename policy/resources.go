@@ -163,7 +163,7 @@ func checkMaxima(r *Request) (found []Finding) {
 	switch {
 	case res.NanoCPUs != nil:
 		cpus = float64(*res.NanoCPUs) / 1e9
-	case res.CPUQuota != nil && *res.CPUQuota > 0:
+	case res.CPUQuota != nil:
 		period := int64(100000) // the kernel's default, in microseconds
 		if res.CPUPeriod != nil && *res.CPUPeriod > 0 {
 			period = *res.CPUPeriod

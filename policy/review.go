@@ -27,6 +27,8 @@ type Request struct {
 	Host    spec.Features
 	Site    Site
 	Profile string // name of the profile the workload comes from, or ""
+	// Caller is the user on whose behalf it is asked: root, or who called sudo.
+	Caller uint32
 
 	// CheckSeccomp judges the content of a seccomp=FILE option. Without it such
 	// an option is refused.
@@ -89,7 +91,6 @@ func Review(r Request) (spec.Grants, []Refusal) {
 		grants   spec.Grants
 		refusals []Refusal
 	)
-	r.concerns = nil
 	site := r.Site.forRequest(&r)
 	image := repository(r.imageName())
 	for _, rule := range Catalogue() {

@@ -76,8 +76,8 @@ type Size int64
 
 // UnmarshalText reads a size.
 func (s *Size) UnmarshalText(text []byte) error {
-	n, err := units.RAMInBytes(string(text))
-	if err != nil || n <= 0 {
+	n, _ := units.RAMInBytes(string(text)) // -1, if it is none
+	if n <= 0 {
 		return fmt.Errorf("%.40q is not a size; write a number of bytes or 512m, 2g", text)
 	}
 	*s = Size(n)
@@ -99,10 +99,7 @@ const publishRequired = "required"
 // PublishDefault is the address of published ports that name none. The zero
 // Addr is all addresses of the host.
 func (s Site) PublishDefault() netip.Addr {
-	a, err := netip.ParseAddr(s.PublishAddress)
-	if err != nil {
-		return netip.Addr{}
-	}
+	a, _ := netip.ParseAddr(s.PublishAddress) // the zero Addr, if it is none
 	return a.Unmap()
 }
 
@@ -145,7 +142,7 @@ func (s *Site) buildLimits(bad func(string, ...any)) {
 		}
 	}
 	const least = 6 << 20 // docker's smallest memory limit
-	if l.Memory < least || l.MaxMemory > 0 && l.MaxMemory < least {
+	if l.Memory < least { // as it is where the maximum is less
 		bad("limits: memory must be at least 6m")
 	}
 	if d.CPUs != nil {

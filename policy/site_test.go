@@ -308,35 +308,6 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-func FuzzParseSite(f *testing.F) {
-	for _, s := range []string{fullFile, "version: 1", "version: &a 1\nb: *a", "{", "- - -", "? a", "version: 1\ngrants: [{image: a}]", "a: |\n  b", "%YAML 1.2\n---\nversion: 1"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		start := time.Now()
-		s, err := ParseSite(data, "t")
-		if took := time.Since(start); took > time.Second {
-			t.Errorf("%d bytes took %v", len(data), took)
-		}
-		if err != nil {
-			if strings.ContainsFunc(err.Error(), func(c rune) bool { return c < ' ' || c == 0x7f }) {
-				t.Errorf("control characters: %q", err)
-			}
-			return
-		}
-		if s.Version != 1 || s.Limits().Memory < 6<<20 {
-			t.Errorf("%+v", s)
-		}
-		s.path = "t"
-		for _, with := range []func(*Request){work(func(w *spec.Workload) { w.Privileged = true }), capAdd("ALL"), bind("/", true), secOpt("systempaths=unconfined")} {
-			r := request(with, func(r *Request) { r.Site = s })
-			if _, refusals := Review(r); len(refusals) == 0 {
-				t.Errorf("granted what is never granted: %q", data)
-			}
-		}
-	})
-}
-
 // No launch makes the review panic, print control characters, or give more
 // than the site does.
 func FuzzReview(f *testing.F) {

@@ -2,7 +2,9 @@ package policy
 
 import (
 	"io/fs"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/safe-run/safe-run/spec"
@@ -23,7 +25,7 @@ func kernelFS() map[string]int64 {
 
 func isKernelFS(name string, magic int64) bool {
 	for fsName, m := range kernelFS() {
-		if name == fsName || magic != 0 && magic == m {
+		if name == fsName || magic == m {
 			return true
 		}
 	}
@@ -32,10 +34,9 @@ func isKernelFS(name string, magic int64) bool {
 
 // concern is one thing wrong with a bind source.
 type concern struct {
-	rule  string
-	why   string // in place of the rule's words
-	note  string // after them
-	never bool   // no grant: it cannot be used whatever the site says
+	rule string
+	why  string // in place of the rule's words
+	note string // after them
 }
 
 // sourceConcern judges one bind source: the most serious thing there is to say
@@ -51,11 +52,11 @@ func sourceConcern(table []guard, m spec.Mount, s spec.Source) (concern, bool) {
 			return concern{rule: "engine-socket", why: "the control socket " + shown(sock) + ": who can connect is root of the host"}, true
 		}
 	}
-	if s.Err != "" && s.Real == "" {
+	if s.Real == "" {
 		if s.NotExist {
-			return concern{rule: "bind-missing", why: "nothing: " + sanitized(s.Err), never: true}, true
+			return concern{rule: "bind-missing", why: "nothing: " + sanitized(s.Err)}, true
 		}
-		return concern{rule: "bind-unreadable", why: "it cannot be told what it is: " + sanitized(s.Err), never: true}, true
+		return concern{rule: "bind-unreadable", why: "it cannot be told what it is: " + sanitized(s.Err)}, true
 	}
 	if c, hit := kindConcern(s); hit {
 		return c, true
@@ -74,21 +75,33 @@ func sourceConcern(table []guard, m spec.Mount, s spec.Source) (concern, bool) {
 	}
 	switch {
 	case s.MagicLink:
-		return concern{rule: "bind-magic-link", never: true}, true
+		return concern{rule: "bind-magic-link"}, true
 	case s.Err != "":
-		return concern{rule: "bind-unreadable", why: "it cannot be told what it is: " + sanitized(s.Err), never: true}, true
+		return concern{rule: "bind-unreadable", why: "it cannot be told what it is: " + sanitized(s.Err)}, true
 	}
 	return concern{}, false
 }
+
+// linkConcern judges the links on the way. Who owns one chooses what is bound:
+// that may be root, the caller, and who has what it leads to anyway. Who owns
+// the directories does not matter then, as no other object of somebody else's
+// can be put into them.
+func linkConcern(s spec.Source, caller uint32) concern {
+	for _, l := range s.Links {
+		if l.UID != 0 && l.UID != caller && l.UID != s.UID {
+			return concern{rule: "bind-link", why: "the choice of what is bound to uid " + uid(l.UID) + ", who owns the link " + shown(l.Path)}
+		}
+	}
+	return concern{}
+}
+
+func uid(id uint32) string { return strconv.FormatUint(uint64(id), 10) }
 
 // namesOf are all names by which the table is asked. A known path that lies
 // below a name is found by the table itself; one that does not is a hard link
 // to it or a part of the source mounted elsewhere.
 func namesOf(s spec.Source) []string {
-	names := slices.Clone(s.Aliases)
-	if s.Real != "" {
-		names = appendNew(names, s.Real)
-	}
+	names := appendNew(slices.Clone(s.Aliases), s.Real)
 	by := len(names)
 	for _, known := range s.Above {
 		below := slices.ContainsFunc(names[:by], func(n string) bool { return relate(known, n) == inside })
@@ -123,10 +136,10 @@ func isEngineSocket(sock string, s spec.Source) bool {
 // kindConcern judges by file type and filesystem.
 func kindConcern(s spec.Source) (concern, bool) {
 	switch {
-	case isKernelFS(s.FS, s.Magic) && s.FS == "autofs":
-		return concern{rule: "bind-unreadable", why: "an automount point that is not mounted; look into it once (ls) and try again", never: true}, true
+	case s.FS == "autofs":
+		return concern{rule: "bind-unreadable", why: "an automount point that is not mounted; look into it once (ls) and try again"}, true
 	case s.Mode&fs.ModeDevice != 0:
-		return concern{rule: "bind-device", never: true}, true
+		return concern{rule: "bind-device"}, true
 	case s.Mode&fs.ModeNamedPipe != 0:
 		return concern{rule: "bind-fifo"}, true
 	case isKernelFS(s.FS, s.Magic):
@@ -140,7 +153,7 @@ func kindConcern(s spec.Source) (concern, bool) {
 func nameConcern(table []guard, names []string, writable bool) (concern, bool) {
 	best, found := verdict{}, false
 	for _, name := range names {
-		if v, hit := judgeName(table, name, writable); hit && (!found || v.before(best)) {
+		if v, _ := judgeName(table, name, writable); v.before(best) { // as nothing found does not
 			best, found = v, true
 		}
 	}
@@ -188,21 +201,52 @@ func submountConcern(table []guard, m spec.Mount, s spec.Source) (concern, bool)
 func bindSources(rule Rule) func(*Request) []Finding {
 	return func(r *Request) (found []Finding) {
 		for i, c := range r.sourceConcerns() {
-			if c.rule != rule.ID {
+			m, s := r.Workload.Mounts[i], r.Sources[i]
+			if c.rule != rule.ID || s.Denied && !r.Site.forRequest(r).permits(deniedNeed(m, s)) {
 				continue
 			}
-			m, s := r.Workload.Mounts[i], r.Sources[i]
 			f := Finding{Flag: mountFlag(m), Why: either(c.why, rule.GivesAway)}
 			if c.note != "" {
 				f.Why += " (" + c.note + ")"
 			}
-			if rule.Grant != "" && !c.never && s.Err == "" && cleanPath(s.Real) {
+			if rule.Grant != "" && s.Err == "" && cleanPath(s.Real) {
 				f.Need = Need{Key: "binds", Value: s.Real, ReadOnly: m.ReadOnly}
 			}
 			found = append(found, f)
 		}
 		return found
 	}
+}
+
+// deniedSources are the binds the caller has no right to. Without a grant that
+// is all there is to say of them: what lies behind closed doors, and whether
+// anything does, is not for the caller.
+func deniedSources(r *Request) (found []Finding) {
+	for i, m := range r.Workload.Mounts {
+		if s := r.Sources[i]; m.Type == spec.MountBind && s.Denied {
+			found = append(found, Finding{
+				Flag: mountFlag(m),
+				Why:  "what uid " + uid(r.Caller) + ", who called sudo, may not " + deniedAccess(m),
+				Need: deniedNeed(m, s),
+			})
+		}
+	}
+	return found
+}
+
+func deniedAccess(m spec.Mount) string {
+	if m.ReadOnly {
+		return "read"
+	}
+	return "read and write"
+}
+
+func deniedNeed(m spec.Mount, s spec.Source) Need {
+	p := either(s.Real, path.Clean(s.Asked))
+	if !cleanPath(p) || p == "/" {
+		return Need{}
+	}
+	return Need{Key: "binds", Value: p, ReadOnly: m.ReadOnly}
 }
 
 // sourceConcerns judges all mounts, once for all rules that ask. The zero
@@ -224,7 +268,11 @@ func (r *Request) sourceConcerns() []concern {
 		if !ok {
 			s = spec.Source{Asked: m.Source, Err: "nobody looked at it"}
 		}
-		r.concerns[i], _ = sourceConcern(table, m, s)
+		c, hit := sourceConcern(table, m, s)
+		if !hit {
+			c = linkConcern(s, r.Caller)
+		}
+		r.concerns[i] = c
 	}
 	return r.concerns
 }
@@ -284,6 +332,11 @@ func sourceRules() []Rule {
 			SaferWay:  "write the real path",
 		},
 		{
+			ID: "bind-link", Title: "Links of others", Grant: "binds",
+			GivesAway: "the choice of what is bound to whoever owns the link",
+			SaferWay:  "write the path it leads to, once you have looked: realpath(1) prints it",
+		},
+		{
 			ID: "bind-device", Title: "Device nodes as files",
 			GivesAway: "a device of the host, past the list of allowed devices",
 			SaferWay:  "use --device; to hide a file, bind an empty one",
@@ -332,5 +385,10 @@ func sourceRules() []Rule {
 	for i := range rules {
 		rules[i].Check = bindSources(rules[i])
 	}
-	return rules
+	return append(rules, Rule{
+		ID: "bind-caller", Title: "Files the caller has no right to", Grant: "binds",
+		GivesAway: "what is closed to the user who called sudo",
+		SaferWay:  "bind a directory of your own, read-only (:ro) if that is your right, or use a named volume: -v NAME:/DIR",
+		Check:     deniedSources,
+	})
 }

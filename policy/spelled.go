@@ -30,7 +30,7 @@ func Spelled(source string) spec.Source {
 	for _, sock := range engineSockets() {
 		// A directory with nothing but an engine's sockets. /run holds them as
 		// well, but is a system directory whether there is an engine or not.
-		held := path.Dir(sock) == s.Real && s.Real != "/run" && s.Real != "/var/run"
+		held := path.Dir(sock) == s.Real && s.Real != "/run"
 		if sock == s.Real || held {
 			s.Sockets = appendNew(s.Sockets, sock)
 		}

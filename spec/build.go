@@ -107,7 +107,7 @@ func Build(in Input) (*specs.Spec, error) {
 			},
 			NoNewPrivileges: !opts.newPrivileges,
 			Rlimits:         limits,
-			OOMScoreAdj:     w.OOMScoreAdj,
+			OOMScoreAdj:     oomScoreAdj(in),
 			ApparmorProfile: opts.apparmor,
 			SelinuxLabel:    opts.label,
 		},
@@ -138,6 +138,19 @@ func Build(in Input) (*specs.Spec, error) {
 		s.Process.Capabilities.Ambient = caps
 	}
 	return s, nil
+}
+
+// DefaultOOMScoreAdj is a container's oom_score_adj (proc_pid_oom_score_adj(5))
+// if none is asked for: when memory is short it is killed before services of
+// the host. Without one it would have its shim's, which has the engine's, and
+// containerd's own unit asks for -999.
+const DefaultOOMScoreAdj = 100
+
+func oomScoreAdj(in Input) *int {
+	if asked := in.Workload.OOMScoreAdj; asked != nil {
+		return asked
+	}
+	return new(max(DefaultOOMScoreAdj, in.Host.OOMScoreAdj))
 }
 
 // bounded lowers the defaults to the maxima.

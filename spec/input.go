@@ -45,6 +45,7 @@ type Features struct {
 	MemSet      string // online memory nodes, "0"
 	NofileHard  uint64 // hard RLIMIT_NOFILE of the launcher; a container cannot have more
 	HasResource bool   // the launcher holds CAP_SYS_RESOURCE
+	OOMScoreAdj int    // the launcher's oom_score_adj if it could not be lowered, without CAP_SYS_RESOURCE; else 0
 	TimeNS      bool
 	IPv6        bool     // the kernel has it, so that its settings can be written
 	MaskPaths   []string // existing per-CPU thermal_throttle directories, added to the masked paths
@@ -93,12 +94,24 @@ type Source struct {
 	NotExist      bool   // Err because the path does not exist
 	// MagicLink: the path went through a magic link of procfs.
 	MagicLink bool
+	// Denied: the user on whose behalf it was opened may not open it, or may
+	// not read or (for a writable bind) write it. All else here was then found
+	// with the rights of this process.
+	Denied bool
+	// Links are the symbolic links on the way to it.
+	Links []SourceLink
 	// Submounts are the mounts below the object, which a recursive bind takes
 	// along, and the parts of it that are mounted elsewhere on the host.
 	Submounts []Submount
 	// Overlay is the mount point of an overlay (another container's root,
 	// usually) whose writable layer is this object, lies in it or holds it.
 	Overlay string
+}
+
+// SourceLink is a symbolic link that was followed.
+type SourceLink struct {
+	Path string
+	UID  uint32 // its owner, who chose where it leads
 }
 
 // Submount is a part of a Source that has other names on the host.

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,7 @@ var maskedPaths = []string{
 	"/proc/scsi",
 	"/proc/timer_list",
 	"/proc/timer_stats",
+	"/sys/dev/block", // the host's disks, by number
 	"/sys/devices/virtual/powercap", // energy as a side channel (moby GHSA-jq35-85cj-fj4p)
 	"/sys/firmware",
 	"/sys/fs/selinux",
@@ -164,6 +166,15 @@ func NamespacedSysctl(name string, ownIPC, ownNetwork bool) bool {
 // seccomp, on making more of them.
 const nestedUserNS = "user.max_user_namespaces"
 
+// sharedCounts bounds what a container takes of counts that all containers
+// share with root of the host: a user namespace's counts are also counted for
+// who made it, which is the runtime (ucounts; of inotify instances root has
+// 128 unless the host says otherwise, inotify(7)).
+var sharedCounts = map[string]string{
+	"user.max_inotify_instances": "32",
+	"user.max_inotify_watches":   "16384",
+}
+
 const pingGroups = "net.ipv4.ping_group_range"
 
 // sysctls of the user over the defaults: no user namespaces below, ping
@@ -175,6 +186,7 @@ func sysctls(in Input, own namespacesOf) (map[string]string, error) {
 	out := map[string]string{}
 	if own.user {
 		out[nestedUserNS] = "0"
+		maps.Copy(out, sharedCounts)
 	}
 	ownNet := own.network == ownNetwork
 	if ownNet {
@@ -210,7 +222,7 @@ func grantedSysctl(name string, g Grants, ownUser bool) bool {
 // sysctlName: dotted words. A slash would be another spelling of a dot, and
 // dots in a row of a directory above.
 func sysctlName(s string) bool {
-	if s == "" || len(s) > 128 {
+	if len(s) > 128 {
 		return false
 	}
 	for word := range strings.SplitSeq(s, ".") {

@@ -246,6 +246,11 @@ func processUser(in Input) (specs.User, error) {
 	return u, nil
 }
 
+const (
+	sigpending = 1024   // queued signals and timers
+	msgqueue   = 409600 // bytes of POSIX message queues, half of the kernel's default
+)
+
 // rlimits of --ulimit over the defaults: as many files as the limit in force
 // and the host allow, no core dumps.
 func rlimits(in Input) ([]specs.POSIXRlimit, error) {
@@ -256,6 +261,10 @@ func rlimits(in Input) ([]specs.POSIXRlimit, error) {
 	limits := map[string]specs.POSIXRlimit{
 		"core":   {Type: "RLIMIT_CORE"},
 		"nofile": {Type: "RLIMIT_NOFILE", Soft: nofile, Hard: nofile},
+		// As sharedCounts: the sum over all containers is held against what one
+		// user of the host may have.
+		"sigpending": {Type: "RLIMIT_SIGPENDING", Soft: sigpending, Hard: sigpending},
+		"msgqueue":   {Type: "RLIMIT_MSGQUEUE", Soft: msgqueue, Hard: msgqueue},
 	}
 	for _, u := range in.Workload.Ulimits {
 		if !slices.Contains(ulimitNames, u.Name) {

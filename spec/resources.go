@@ -56,8 +56,16 @@ func resources(in Input) (*specs.LinuxResources, error) {
 	if r.BlockIO, err = blockResources(in); err != nil {
 		return nil, err
 	}
+	if in.Host.CgroupV2 && r.Memory != nil {
+		r.Unified = map[string]string{oomGroup: "1"}
+	}
 	return r, nil
 }
+
+// oomGroup is the file of a cgroup (v2) by which all its processes are killed
+// when one must be for lack of memory: what is left of a container would run
+// on in a state nobody has thought of.
+const oomGroup = "memory.oom.group"
 
 // memoryLimit in bytes; 0 is unlimited, which takes a grant.
 func memoryLimit(in Input) (int64, error) {
@@ -158,6 +166,9 @@ func pidsResources(in Input) (*specs.LinuxPids, error) {
 // cpuPeriod is what --cpus is a share of, in microseconds; docker's.
 const cpuPeriod = 100_000
 
+// leastQuota is the kernel's least share of a period, in microseconds.
+const leastQuota = 1000
+
 func cpuResources(in Input) (*specs.LinuxCPU, error) {
 	w := in.Workload.Resources
 	cpu := specs.LinuxCPU{Cpus: w.CPUSetCPUs, Mems: w.CPUSetMems}
@@ -172,12 +183,19 @@ func cpuResources(in Input) (*specs.LinuxCPU, error) {
 			return nil, fail.New(fail.Refused, "--cpus %g is above the maximum of %g", float64(*v)/1e9, most)
 		}
 		quota := *v / (1e9 / cpuPeriod)
-		if quota < 1000 { // the kernel's least
+		if quota < leastQuota {
 			return nil, fail.New(fail.Usage, "--cpus %g: the minimum is 0.01", float64(*v)/1e9)
 		}
 		cpu.Period, cpu.Quota = new(uint64(cpuPeriod)), &quota
 	} else if err := cpuQuota(in, &cpu); err != nil {
 		return nil, err
+	}
+	// Who asks for no share gets the most that may be asked for.
+	if most := in.Limits.MaxCPUs; most > 0 && cpu.Quota == nil && (in.Host.CPUs == 0 || most < float64(in.Host.CPUs)) {
+		if cpu.Period == nil {
+			cpu.Period = new(uint64(cpuPeriod))
+		}
+		cpu.Quota = new(max(int64(most*float64(*cpu.Period)), leastQuota))
 	}
 	if v := w.CPUShares; v != nil && *v != 0 {
 		if *v < 0 {
@@ -237,7 +255,7 @@ func cpuQuota(in Input, cpu *specs.LinuxCPU) error {
 	if v == nil || *v == 0 || *v == -1 {
 		return nil
 	}
-	if *v < 1000 {
+	if *v < leastQuota {
 		return fail.New(fail.Usage, "--cpu-quota %d must be at least 1000 microseconds", *v)
 	}
 	period := uint64(cpuPeriod)

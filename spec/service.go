@@ -151,15 +151,13 @@ func serviceFiles(s *specs.Spec, v VerifyInput) (bad []string) {
 	for _, f := range v.Files.service() {
 		count := 0
 		for _, m := range s.Mounts {
-			o := optionsOf(m)
-			switch {
-			case m.Destination == f.target:
-				count++
-				good := m.Source == f.source && m.Type == "bind" && o.bind && !o.recursive && o.readonly && o.nosuid && o.nodev && o.noexec != f.exec
-				bad = append(bad, violation(!good, "%q at %q with %q", m.Source, m.Destination, m.Options)...)
-			case within(m.Destination, f.target):
-				bad = append(bad, violation(true, "a mount at %q", m.Destination)...)
+			if m.Destination != f.target {
+				continue
 			}
+			count++
+			o := optionsOf(m)
+			good := m.Source == f.source && m.Type == "bind" && o.bind && !o.recursive && o.readonly && o.nosuid && o.nodev && o.noexec != f.exec
+			bad = append(bad, violation(!good, "%q at %q with %q", m.Source, m.Destination, m.Options)...)
 		}
 		bad = append(bad, violation(count != 1, "%d mounts at %q", count, f.target)...)
 	}
@@ -176,10 +174,7 @@ func serviceFiles(s *specs.Spec, v VerifyInput) (bad []string) {
 // activation: the program that takes the sockets comes before the container's
 // own, and is nothing the image or a flag can name.
 func activation(s *specs.Spec, v VerifyInput) []string {
-	args := s.Process.Args
-	if len(args) > 2 && args[0] == initPath && args[1] == "--" {
-		args = args[2:]
-	}
+	args := afterInit(s.Process.Args)
 	first := len(args) > 1 && args[0] == ActivatePath
 	return violation(v.Files.Activate != "" && !first || path.Clean(v.Files.Activate) != v.Files.Activate && v.Files.Activate != "",
 		"the command %.64q does not begin with the program that takes the sockets", s.Process.Args)
@@ -188,9 +183,14 @@ func activation(s *specs.Spec, v VerifyInput) []string {
 // fencedProcess says whether a container's first process is kept from
 // connections of its own, because it has sockets of the host.
 func fencedProcess(base *specs.Process) bool {
-	args := base.Args
-	if len(args) > 2 && args[0] == initPath && args[1] == "--" {
-		args = args[2:]
-	}
+	args := afterInit(base.Args)
 	return len(args) > 2 && args[0] == ActivatePath && args[1] == activateFenced
+}
+
+// afterInit are the words of a process without the init of --init.
+func afterInit(args []string) []string {
+	if len(args) > 1 && args[0] == initPath && args[1] == "--" {
+		return args[2:]
+	}
+	return args
 }

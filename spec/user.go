@@ -139,10 +139,7 @@ func passwdEntry(name string, passwd []byte) (user.User, bool, error) {
 	} else {
 		match = func(u user.User) bool { return u.Name == name }
 	}
-	entries, err := firstMatch(passwd, match)
-	if err != nil {
-		return user.User{}, false, fail.Wrap(fail.Usage, err, "the image's /etc/passwd")
-	}
+	entries := firstMatch(passwd, match)
 	if len(entries) == 0 {
 		return user.User{}, false, nil
 	}
@@ -153,20 +150,34 @@ func passwdEntry(name string, passwd []byte) (user.User, bool, error) {
 	return e, true, nil
 }
 
-// firstMatch parses passwd line by line, so that an entry's numbers can be
-// checked as text: the parser reads what is not a number as 0, which is root.
-func firstMatch(passwd []byte, match func(user.User) bool) ([]user.User, error) {
+// firstMatch reads passwd line by line, so that an entry's numbers can be
+// checked as text: usual parsers read what is not a number as 0, which is
+// root. A million lines must cost little.
+func firstMatch(passwd []byte, match func(user.User) bool) []user.User {
 	for line := range bytes.Lines(passwd) {
-		fields := bytes.Split(bytes.TrimSpace(line), []byte(":"))
+		fields := bytes.SplitN(bytes.TrimSpace(line), []byte(":"), 7)
 		if len(fields) < 4 || !digits(string(fields[2])) || !digits(string(fields[3])) {
 			continue
 		}
-		entries, err := user.ParsePasswdFilter(bytes.NewReader(line), match)
-		if err != nil || len(entries) > 0 {
-			return entries, err
+		// What overflows is no id that a container can have.
+		u := user.User{Name: string(fields[0]), Uid: whole(fields[2]), Gid: whole(fields[3])}
+		if len(fields) > 5 {
+			u.Home = string(fields[5])
+		}
+		if match(u) {
+			return []user.User{u}
 		}
 	}
-	return nil, nil
+	return nil
+}
+
+// whole is the number of decimal digits, -1 if it is too large.
+func whole(digits []byte) int {
+	n, err := strconv.ParseInt(string(digits), 10, 32)
+	if err != nil {
+		return -1
+	}
+	return int(n)
 }
 
 // groupID is that of a --group-add value or the part after the colon.

@@ -4,6 +4,7 @@ import (
 	"math"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -54,8 +55,11 @@ func cgroupLimits(s *specs.Spec, v VerifyInput) (bad []string) {
 		bad = append(bad, violation(c.Quota != nil && *c.Quota <= 0, "CPU quota %v", c.Quota)...)
 	}
 	adj := s.Process.OOMScoreAdj
-	bad = append(bad, violation(adj != nil && *adj < 0, "the host's programs would be killed before the container's")...)
-	return append(bad, violation(len(r.Unified)+len(r.HugepageLimits)+len(r.Rdma) > 0 || r.Network != nil, "cgroup settings nothing here makes")...)
+	bad = append(bad, violation(adj == nil || *adj < 0, "the host's programs would be killed before the container's")...)
+	for file, value := range r.Unified {
+		bad = append(bad, violation(file != oomGroup || value != "1", "cgroup file %.64q", file)...)
+	}
+	return append(bad, violation(len(r.HugepageLimits)+len(r.Rdma) > 0 || r.Network != nil, "cgroup settings nothing here makes")...)
 }
 
 // explicitDevices: all is denied, then named character devices are permitted.
@@ -74,17 +78,7 @@ func number(n *int64) string {
 	if n == nil {
 		return "*"
 	}
-	return string(appendInt(nil, *n))
-}
-
-func appendInt(b []byte, n int64) []byte {
-	if n < 0 {
-		return appendInt(append(b, '-'), -n)
-	}
-	if n > 9 {
-		b = appendInt(b, n/10)
-	}
-	return append(b, byte('0'+n%10))
+	return strconv.FormatInt(*n, 10)
 }
 
 func permittedDevice(r specs.LinuxDeviceCgroup, g Grants) bool {
@@ -123,13 +117,17 @@ func allowedSysctls(s *specs.Spec, v VerifyInput) (bad []string) {
 	for name, value := range s.Linux.Sysctl {
 		ok := sysctlName(name) && NamespacedSysctl(name, own[specs.IPCNamespace], own[specs.NetworkNamespace]) ||
 			grantedSysctl(name, v.Grants, own[specs.UserNamespace]) ||
-			name == nestedUserNS && value == "0" && own[specs.UserNamespace]
+			own[specs.UserNamespace] && (name == nestedUserNS && value == "0" || value != "" && value == sharedCounts[name])
 		bad = append(bad, violation(!ok, "sysctl %.64q", name)...)
 	}
 	if own[specs.NetworkNamespace] {
 		for _, name := range routeSysctls(v.Host) {
 			bad = append(bad, violation(s.Linux.Sysctl[name] != "0" && !slices.Contains(v.Grants.Sysctls, name), "%s is not 0", name)...)
 		}
+	}
+	for name, value := range sharedCounts {
+		free := own[specs.UserNamespace] && s.Linux.Sysctl[name] != value && !slices.Contains(v.Grants.Sysctls, name)
+		bad = append(bad, violation(free, "%s is not %s", name, value)...)
 	}
 	nested := own[specs.UserNamespace] && s.Linux.Sysctl[nestedUserNS] != "0" && !slices.Contains(v.Grants.Sysctls, nestedUserNS)
 	return append(bad, violation(nested, "%s is not 0", nestedUserNS)...)

@@ -154,7 +154,10 @@ var mutations = []struct {
 	{"args", "newline in hostname", func(_ *testing.T, s *specs.Spec) { s.Hostname = "a\nb" }},
 	{"rlimits", "no core limit", func(_ *testing.T, s *specs.Spec) { s.Process.Rlimits = s.Process.Rlimits[1:] }},
 	{"rlimits", "unlimited core", func(_ *testing.T, s *specs.Spec) { s.Process.Rlimits[0].Hard = math.MaxUint64 }},
-	{"rlimits", "nofile above the maximum", func(_ *testing.T, s *specs.Spec) { s.Process.Rlimits[1].Hard = 1 << 30 }},
+	{"rlimits", "nofile above the maximum", func(_ *testing.T, s *specs.Spec) {
+		i := slices.IndexFunc(s.Process.Rlimits, func(l specs.POSIXRlimit) bool { return l.Type == "RLIMIT_NOFILE" })
+		s.Process.Rlimits[i].Hard = 1 << 30
+	}},
 	{"rlimits", "twice", func(_ *testing.T, s *specs.Spec) { s.Process.Rlimits = append(s.Process.Rlimits, s.Process.Rlimits[0]) }},
 	{"limits", "no memory", func(_ *testing.T, s *specs.Spec) { s.Linux.Resources.Memory = nil }},
 	{"limits", "memory -1", func(_ *testing.T, s *specs.Spec) { s.Linux.Resources.Memory.Limit = new(int64(-1)) }},
@@ -167,6 +170,7 @@ var mutations = []struct {
 	{"limits", "no pids", func(_ *testing.T, s *specs.Spec) { s.Linux.Resources.Pids = nil }},
 	{"limits", "pids 0", func(_ *testing.T, s *specs.Spec) { s.Linux.Resources.Pids.Limit = new(int64(0)) }},
 	{"limits", "oom score", func(_ *testing.T, s *specs.Spec) { s.Process.OOMScoreAdj = new(-1) }},
+	{"limits", "the engine's oom score", func(_ *testing.T, s *specs.Spec) { s.Process.OOMScoreAdj = nil }},
 	{"limits", "unified", func(_ *testing.T, s *specs.Spec) {
 		s.Linux.Resources.Unified = map[string]string{"memory.max": "max"}
 	}},
@@ -196,6 +200,9 @@ var mutations = []struct {
 	{"sysctls", "slashes", func(_ *testing.T, s *specs.Spec) { s.Linux.Sysctl["net/../kernel/core_pattern"] = "|/x" }},
 	{"sysctls", "nested user namespaces", func(_ *testing.T, s *specs.Spec) { delete(s.Linux.Sysctl, nestedUserNS) }},
 	{"sysctls", "nested user namespaces 1", func(_ *testing.T, s *specs.Spec) { s.Linux.Sysctl[nestedUserNS] = "1" }},
+	{"sysctls", "free inotify instances", func(_ *testing.T, s *specs.Spec) { delete(s.Linux.Sysctl, "user.max_inotify_instances") }},
+	{"sysctls", "many inotify watches", func(_ *testing.T, s *specs.Spec) { s.Linux.Sysctl["user.max_inotify_watches"] = "2147483647" }},
+	{"sysctls", "empty", func(_ *testing.T, s *specs.Spec) { s.Linux.Sysctl["user.max_pid_namespaces"] = "" }},
 	{"masked-paths", "none masked", func(_ *testing.T, s *specs.Spec) { s.Linux.MaskedPaths = nil }},
 	{"masked-paths", "one less", func(_ *testing.T, s *specs.Spec) { s.Linux.MaskedPaths = s.Linux.MaskedPaths[1:] }},
 	{"masked-paths", "proc/sys writable", func(_ *testing.T, s *specs.Spec) { s.Linux.ReadonlyPaths = s.Linux.ReadonlyPaths[:2] }},

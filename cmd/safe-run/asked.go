@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -77,7 +78,11 @@ func imageProfile(ref, path string, of *cli.Invocation) (p cli.Profile, err erro
 
 // fetchable says whether the policy lets a workload be fetched at all.
 func fetchable(w *spec.Workload) error {
-	j, err := judge(w)
+	caller, err := cli.CallerOf(os.Geteuid(), os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	j, err := judge(w, caller)
 	if err != nil {
 		return err
 	}

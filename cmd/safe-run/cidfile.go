@@ -67,6 +67,9 @@ func writeCIDFile(path, id string, c *cli.Caller) error {
 			return err
 		}
 		_, err = f.WriteString(id)
-		return errors.Join(err, f.Close())
+		if err = errors.Join(err, f.Close()); err != nil {
+			_ = os.Remove(path) // half an id is nobody's
+		}
+		return err
 	}), "container ID file %q", path)
 }

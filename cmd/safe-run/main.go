@@ -60,7 +60,7 @@ func dispatch(args []string) int {
 	if args[0] == "run" {
 		return run(args[1:], "run")
 	}
-	if err := lacking(args); err != nil && program() == "docker" {
+	if err := lacking(args); err != nil && (program() == "docker" || slices.Contains(noImages, args[0])) {
 		return misuse(os.Stderr, err)
 	}
 	if next, reserved := unbuilt[args[0]]; reserved {
@@ -84,6 +84,12 @@ func dispatch(args []string) int {
 var unbuilt = map[string]string{
 	"export": "safe-run --dry-run IMAGE prints the OCI specification",
 }
+
+// noImages are docker's words for changing a container or a registry. They are
+// not offered, and nobody who types one means an image: fetched and run, it
+// would get the container's name, or a password, as its arguments. An image of
+// that name can be run with the verb, safe-run run NAME.
+var noImages = []string{"commit", "create", "diff", "import", "login", "logout", "push", "update"}
 
 func verbNamed(root *cobra.Command, name string) bool {
 	for _, c := range root.Commands() {
@@ -211,8 +217,15 @@ func report(err error, usage string) int {
 func printError(w io.Writer, err error) {
 	var e *fail.Error
 	fmt.Fprintf(w, "%s: %s\n", program(), printable(err.Error()))
-	if errors.As(err, &e) && e.Next != "" {
-		fmt.Fprintf(w, "  %s\n", printable(asCalled(e.Next)))
+	next := ""
+	if errors.As(err, &e) {
+		next = e.Next
+	}
+	if next == "" {
+		next = roomHint(fail.KindOf(err))
+	}
+	if next != "" {
+		fmt.Fprintf(w, "  %s\n", printable(asCalled(next)))
 	}
 }
 

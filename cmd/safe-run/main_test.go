@@ -25,6 +25,11 @@ func TestNoVerbIsAnImage(t *testing.T) {
 	if dispatch([]string{"export", "x"}) != 125 {
 		t.Error("export is taken for an image")
 	}
+	for _, word := range noImages {
+		if lacked[word] == "" || dispatch([]string{word, "--memory", "2g", "x"}) != 125 {
+			t.Errorf("%s is taken for an image", word)
+		}
+	}
 }
 
 // TestMisuse: a wrong use of a verb is an error with the next step.

@@ -221,7 +221,11 @@ func checkProfile(ref, image string) ([]policy.Refusal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j, err := judge(&inv.Workload)
+	caller, err := cli.CallerOf(os.Geteuid(), os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	j, err := judge(&inv.Workload, caller)
 	if err != nil {
 		return nil, err
 	}

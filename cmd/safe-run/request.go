@@ -29,7 +29,9 @@ type judgement struct {
 	rq       policy.Request
 }
 
-func judge(w *spec.Workload) (*judgement, error) {
+// judge opens what the workload binds with the rights of the caller; nil is
+// this process.
+func judge(w *spec.Workload, caller *cli.Caller) (*judgement, error) {
 	site, err := policy.LoadSite(sitePolicy)
 	if err != nil {
 		return nil, err
@@ -38,13 +40,20 @@ func judge(w *spec.Workload) (*judgement, error) {
 	stateRoot, stateRun := place()
 	known := policy.KnownPaths(stateRoot, stateRun)
 	known.Own = filepath.Join(stateRun, "io")
-	set, err := source.Gather(w.Mounts, w.Devices, known)
+	var (
+		as  source.Rights
+		uid uint32
+	)
+	if caller != nil {
+		as, uid = caller.Do, caller.UID
+	}
+	set, err := source.GatherAs(as, w.Mounts, w.Devices, known)
 	if err != nil {
 		return nil, err
 	}
 	return &judgement{w, site, features, set, policy.Request{
 		Workload: *w, Sources: set.Sources, DeviceSources: set.Devices, Stores: []string{stateRoot, stateRun}, Host: features, Site: site,
-		Profile: w.Profile,
+		Profile: w.Profile, Caller: uid,
 		CheckSeccomp: func(b []byte) error {
 			_, err := profiles.ParseSeccomp(b, profiles.Options{Arch: features.Arch})
 			return err
@@ -95,7 +104,7 @@ func (j *judgement) request(ctx context.Context, s *session, img spec.Image, gra
 func (s *session) renew(ctx context.Context, rec store.Record, asked store.Asked, unit *systemd.Unit) (launcher.Request, error) {
 	w := asked.Workload
 	w.Pull = "never" // it runs the image it was made from
-	j, err := judge(&w)
+	j, err := judge(&w, callerOf(asked.Caller))
 	if err != nil {
 		return launcher.Request{}, err
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/moby/term"
@@ -84,7 +86,7 @@ func launch(ctx context.Context, inv *cli.Invocation, ahead <-chan dialed, tell 
 			return 0, err
 		}
 	}
-	j, err := judge(w)
+	j, err := judge(w, caller)
 	if err != nil {
 		return 0, err
 	}
@@ -323,10 +325,15 @@ func dryRun(ctx context.Context, s *session, rq launcher.Request, form string) e
 		fmt.Print(spec.Summary(in, built))
 		return nil
 	}
-	e := json.NewEncoder(os.Stdout)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return fail.Wrap(fail.Internal, e.Encode(built), "printing the spec")
+	if err := e.Encode(built); err != nil {
+		return fail.Wrap(fail.Internal, err, "printing the spec")
+	}
+	_, err = io.WriteString(os.Stdout, escapeControls(b.String()))
+	return fail.Wrap(fail.Internal, err, "printing the spec")
 }
 
 // command is how the user called the main verb.

@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"runtime"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -138,6 +139,8 @@ func (c *Caller) ReadFile(path string, max int64) ([]byte, error) {
 		}
 		f := os.NewFile(uintptr(fd), "file")
 		defer f.Close()
+		// Some regular files of the kernel (/proc/kmsg, trace_pipe) wait for more.
+		_ = f.SetReadDeadline(time.Now().Add(patience))
 		data, err = io.ReadAll(io.LimitReader(f, max+1))
 		if err != nil {
 			return err
@@ -162,5 +165,8 @@ func (c *Caller) ReadFile(path string, max int64) ([]byte, error) {
 		return nil, fail.New(fail.Usage, "%s: %s", quote(path), err)
 	}
 }
+
+// patience is how long a file may make its reader wait.
+const patience = 2 * time.Second
 
 var errNotRegular = errors.New("not a regular file")

@@ -86,22 +86,3 @@ func FuzzTmpfs(f *testing.F) {
 	f.Add("/a:nr_blocks=10,mpol=bind:0")
 	f.Fuzz(func(t *testing.T, s string) { checkParse(t, []string{"--tmpfs", s, "img"}) })
 }
-
-func FuzzEnvFile(f *testing.F) {
-	f.Add([]byte("\xef\xbb\xbfA=1\n#c\n B = 2\nC"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		lines, err := parseKV(data)
-		again, _ := parseKV(data)
-		if !reflect.DeepEqual(lines, again) {
-			t.Fatal("different the second time")
-		}
-		if err != nil && (len(err.Error()) > 200 || clean(err.Error()) != nil) {
-			t.Fatalf("%q", err)
-		}
-		for _, l := range lines {
-			if l.key == "" || strings.ContainsAny(l.key, "= \t\n\x00") || strings.ContainsAny(l.value, "\n\x00") {
-				t.Fatalf("%+v", l)
-			}
-		}
-	})
-}

@@ -39,6 +39,7 @@ func hostConfig(s Source, a store.Asked) *HostConfig {
 	if len(w.Networks) > 0 {
 		h.NetworkMode = w.Networks[0].Name
 	}
+	h.OomScoreAdj = spec.DefaultOOMScoreAdj
 	if w.OOMScoreAdj != nil {
 		h.OomScoreAdj = *w.OOMScoreAdj
 	}

@@ -36,6 +36,29 @@ var disabled = []string{
 	"io.containerd.server.v1.grpc-tcp",
 }
 
+// required are the plugins without which the engine is of no use. containerd
+// would start without those that fail to load, for want of disk space say,
+// and stay so for as long as it runs.
+var required = []string{
+	"io.containerd.content.v1.content",
+	"io.containerd.snapshotter.v1.overlayfs",
+	"io.containerd.metadata.v1.bolt",
+	"io.containerd.gc.v1.scheduler",
+	"io.containerd.shim.v1.manager",
+	"io.containerd.runtime.v2.task",
+	"io.containerd.mount-manager.v1.bolt",
+	"io.containerd.grpc.v1.containers",
+	"io.containerd.grpc.v1.content",
+	"io.containerd.grpc.v1.diff",
+	"io.containerd.grpc.v1.events",
+	"io.containerd.grpc.v1.images",
+	"io.containerd.grpc.v1.leases",
+	"io.containerd.grpc.v1.namespaces",
+	"io.containerd.grpc.v1.snapshots",
+	"io.containerd.grpc.v1.tasks",
+	"io.containerd.grpc.v1.version",
+}
+
 // config is the engine's containerd configuration. Paths have passed
 // plainPath, so literal strings hold them. There is no "imports": nothing from
 // /etc/containerd applies.
@@ -52,11 +75,15 @@ func (e *Engine) config() string {
 	line("root = '", e.root, "'")
 	line("state = '", e.state, "'")
 	line("imports = []")
-	line("disabled_plugins = [")
-	for _, p := range disabled {
-		line("  '", p, "',")
+	list := func(name string, plugins []string) {
+		line(name, " = [")
+		for _, p := range plugins {
+			line("  '", p, "',")
+		}
+		line("]")
 	}
-	line("]")
+	list("disabled_plugins", disabled)
+	list("required_plugins", required)
 	line("[debug]")
 	line("  level = 'warn'")
 	line("[timeouts]")

@@ -103,6 +103,10 @@ func CheckContainerd(s string) error {
 	if v.less([3]int{2, 0, 0}) {
 		return below("containerd %.60q is too old: 2.0.0 or later is needed", s)
 	}
+	// That one release unpacks layers through the links of others (CVE-2025-47290).
+	if v.n[0] == 2 && v.n[1] == 1 && v.less([3]int{2, 1, 1}) {
+		return below("containerd %.60q lets a layer write to the host's files (CVE-2025-47290); fixed is 2.1.1", s)
+	}
 	return nil
 }
 

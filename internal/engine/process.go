@@ -38,6 +38,7 @@ func (e *Engine) start(ctx context.Context) (pid int, started bool, err error) {
 	if pid, err := probe(ctx, e.Address(), probeTimeout); err == nil {
 		if !stranded(pid) {
 			e.trimLog()
+			e.provide()
 			return pid, false, nil
 		}
 		if _, err := e.Stop(ctx, false); err != nil {
@@ -67,21 +68,23 @@ func (e *Engine) start(ctx context.Context) (pid int, started bool, err error) {
 	// came up. A second one on the same data would only get in its way.
 	if p, ok := e.find(); ok {
 		defer p.close()
-		if pid, err := e.await(ctx, nil); err == nil {
+		if pid, err := e.await(ctx, nil, 0); err == nil {
 			return pid, false, nil
 		}
-		return 0, false, fail.New(fail.HostCannot, "the engine (process %d) does not answer on %q%s", p.pid, e.Address(), e.logTail()).
+		return 0, false, fail.New(fail.HostCannot, "the engine (process %d) does not answer on %q%s", p.pid, e.Address(), e.logTail(0)).
 			Hint("safe-run engine stop --force, then try again")
 	}
 	e.trimLog()
+	said := e.logSize()
 	exited, err := e.spawn()
 	if err != nil {
 		return 0, false, fail.Wrap(fail.HostCannot, err, "starting the engine")
 	}
-	pid, err = e.await(ctx, exited)
+	pid, err = e.await(ctx, exited, said)
 	if err != nil {
 		return 0, false, err
 	}
+	e.provide()
 	return pid, true, nil
 }
 
@@ -175,8 +178,9 @@ func heeding(start func() error) error {
 	return start()
 }
 
-// await waits until the socket answers.
-func (e *Engine) await(ctx context.Context, exited <-chan error) (pid int, err error) {
+// await waits until the socket answers. What the log has from said on is of
+// this start.
+func (e *Engine) await(ctx context.Context, exited <-chan error, said int64) (pid int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
@@ -190,13 +194,13 @@ func (e *Engine) await(ctx context.Context, exited <-chan error) (pid int, err e
 			if err == nil {
 				err = errors.New("exit status 0")
 			}
-			return 0, fail.New(fail.HostCannot, "the engine ended while it started (%v)%s", err, e.logTail()).
+			return 0, fail.New(fail.HostCannot, "the engine ended while it started (%v)%s", err, e.logTail(said)).
 				Hint("its log is %s", e.LogPath())
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return 0, fail.Wrap(fail.Internal, ctx.Err(), "waiting for the engine")
 			}
-			return 0, fail.New(fail.HostCannot, "the engine did not answer on %q within %v%s", e.Address(), startTimeout, e.logTail()).
+			return 0, fail.New(fail.HostCannot, "the engine did not answer on %q within %v%s", e.Address(), startTimeout, e.logTail(said)).
 				Hint("its log is %s", e.LogPath())
 		case <-tick.C:
 		}
@@ -393,8 +397,17 @@ func (e *Engine) trimLog() {
 	_ = f.Truncate(0)
 }
 
-// logTail gives the last lines of the log for a message, quoted.
-func (e *Engine) logTail() string {
+func (e *Engine) logSize() int64 {
+	st, err := os.Lstat(e.LogPath())
+	if err != nil {
+		return 0
+	}
+	return st.Size()
+}
+
+// logTail gives the last lines of the log for a message, quoted: those behind
+// start, and of them only the one that says why containerd ended, if it did.
+func (e *Engine) logTail(start int64) string {
 	f, err := os.Open(e.LogPath())
 	if err != nil {
 		return ""
@@ -405,13 +418,16 @@ func (e *Engine) logTail() string {
 		return ""
 	}
 	const most = 2048
-	from := max(0, st.Size()-most)
+	from := max(0, start, st.Size()-most)
 	b, err := io.ReadAll(io.NewSectionReader(f, from, most))
 	if err != nil {
 		return ""
 	}
 	var out strings.Builder
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	if last := lines[len(lines)-1]; strings.HasPrefix(last, "containerd: ") {
+		return fmt.Sprintf("; it said: %.400q", last)
+	}
 	for _, l := range lines[max(0, len(lines)-5):] {
 		if l != "" {
 			fmt.Fprintf(&out, "\n  %.400q", l)

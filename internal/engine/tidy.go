@@ -29,7 +29,11 @@ func (e *Engine) Tidy(age time.Duration) error {
 	var errs error
 	for _, d := range left {
 		var st unix.Stat_t
-		if unix.Fstatat(below, d.Name(), &st, unix.AT_SYMLINK_NOFOLLOW) != nil || time.Since(time.Unix(st.Mtim.Unix())) < age {
+		if unix.Fstatat(below, d.Name(), &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+			continue
+		}
+		// One from the future is from before the clock was set back.
+		if since := time.Since(time.Unix(st.Mtim.Unix())); since < age && since > -age {
 			continue
 		}
 		p := filepath.Join(e.Temp(), d.Name())

@@ -79,6 +79,9 @@ func (m *Monitor) Run(ctx context.Context, started time.Time) {
 	if h.Status == "" {
 		h.Status = store.HealthStarting
 	}
+	// From here on by the clock nobody can set. The time of the start was read
+	// from a file, which the host's clock may have left behind.
+	started = time.Now().Add(-max(0, time.Since(started)))
 	starting := func(at time.Time) bool {
 		return h.Status == store.HealthStarting && at.Sub(started) < check.StartPeriod
 	}

@@ -21,11 +21,15 @@ func Probe() spec.Features {
 	f := At("/")
 	f.NofileHard = nofileHard()
 	f.HasResource = hasCapability(unix.CAP_SYS_RESOURCE)
+	if !f.HasResource {
+		n, _ := strconv.Atoi(reader("/").line("proc/self/oom_score_adj"))
+		f.OOMScoreAdj = max(n, 0)
+	}
 	return f
 }
 
 // At is Probe for the procfs and sysfs below root, without what only the
-// kernel says of this process (NofileHard, HasResource).
+// kernel says of this process (NofileHard, HasResource, OOMScoreAdj).
 func At(root string) spec.Features {
 	r := reader(root)
 	f := spec.Features{

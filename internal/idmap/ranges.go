@@ -128,16 +128,15 @@ func parseSubIDs(path string, data []byte, isOwner func(string) bool) (mine, oth
 			}
 			continue
 		}
+		if !own {
+			others = append(others, span{start, start + count})
+			continue
+		}
 		ids, err := user.ParseSubID(bytes.NewReader(line))
 		if err != nil || len(ids) != 1 || uint64(ids[0].SubID) != start || uint64(ids[0].Count) != count {
 			return nil, nil, fail.New(fail.HostCannot, "%q, line %d: %q cannot be read", path, n, clip(line))
 		}
-		s := span{start, start + count}
-		if own {
-			mine = append(mine, s)
-		} else {
-			others = append(others, s)
-		}
+		mine = append(mine, span{start, start + count})
 	}
 	return mine, others, nil
 }

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"fmt"
@@ -271,6 +272,20 @@ func tight() Limits {
 	return lim
 }
 
+// fileHeader is the tar header of a file, zeros its endless content.
+func fileHeader(name string, size int64) []byte {
+	var buf bytes.Buffer
+	_ = tar.NewWriter(&buf).WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: size})
+	return buf.Bytes()
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
 func checkRefusal(t *testing.T, s *Store, err error, kind fail.Kind, want string) {
 	t.Helper()
 	if err == nil {
@@ -311,6 +326,14 @@ func TestHostileArchive(t *testing.T) {
 	}
 	missing := build(t, small("bad", "x"))
 	delete(missing.Blobs, missing.Config)
+	packed := func(r io.Reader) []byte {
+		var buf bytes.Buffer
+		w := gzip.NewWriter(&buf)
+		_, err := io.Copy(w, r)
+		check(t, err)
+		check(t, w.Close())
+		return buf.Bytes()
+	}
 	cases := []struct {
 		name    string
 		archive []byte
@@ -319,6 +342,7 @@ func TestHostileArchive(t *testing.T) {
 	}{
 		{"empty", nil, fail.Refused, "neither index.json nor manifest.json"},
 		{"text", bytes.Repeat([]byte("hello "), 1000), fail.Refused, "not a valid tar"},
+		{"a bomb of gzip", packed(io.MultiReader(bytes.NewReader(fileHeader("x", 40<<20)), io.LimitReader(zeros{}, 40<<20))), fail.Refused, "more than 200 times"},
 		{"too many images", ociTar(t, many...), fail.Refused, "more than 256 images"},
 		{"name with escapes", named("\x1b[2Jbad"), fail.Refused, "no valid reference"},
 		{"name of 5000", named(strings.Repeat("a", 5000)), fail.Refused, "no valid reference"},
@@ -347,6 +371,7 @@ func TestHostileArchive(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			s, ctx := newStore(t)
+			s.Limits = tight()
 			_, err := s.Load(ctx, bytes.NewReader(c.archive), "", nil)
 			checkRefusal(t, s, err, c.kind, c.want)
 		})

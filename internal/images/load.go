@@ -50,12 +50,13 @@ func (s *Store) Load(ctx context.Context, r io.Reader, platform string, progress
 	defer func() { err = release(err) }()
 
 	var read int64
-	r = counter{add: progress.adder("Loading", -1, &read)}.reader(r)
-	plain, closePlain, err := decompress(r)
+	packed := &tapped{r: counter{add: progress.adder("Loading", -1, &read)}.reader(r)}
+	plain, closePlain, err := decompress(packed)
 	if err != nil {
 		return nil, wrap(fail.Refused, err, "archive refused: it cannot be read")
 	}
 	defer closePlain()
+	plain = &honest{r: plain, packed: packed, lim: s.Limits}
 	a := archive{store: s, blobs: map[string]blob{}, links: map[string]string{}}
 	if err := a.read(ctx, plain); err != nil {
 		return nil, err
@@ -86,6 +87,36 @@ func (s *Store) Load(ctx context.Context, r io.Reader, platform string, progress
 		lines = append(lines, line)
 	}
 	return lines, nil
+}
+
+// tapped counts what was read of the archive as it is stored.
+type tapped struct {
+	r io.Reader
+	n int64
+}
+
+func (t *tapped) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	t.n += int64(n)
+	return n, err
+}
+
+// honest ends an archive that turns out larger than its bytes can honestly
+// hold: what is in it is written to disk before it is known for an image.
+type honest struct {
+	r      io.Reader
+	packed *tapped
+	n      int64
+	lim    Limits
+}
+
+func (h *honest) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	h.n += int64(n)
+	if h.n > h.lim.RatioFloor && h.n/h.lim.Ratio > h.packed.n {
+		return 0, badArchive("it unpacks to more than %d times its size", h.lim.Ratio)
+	}
+	return n, err
 }
 
 // blob is a file of the archive that went into the content store.

@@ -375,19 +375,3 @@ func TestNormalize(t *testing.T) {
 		}
 	}
 }
-
-func FuzzNormalize(f *testing.F) {
-	f.Add("busybox:latest")
-	f.Fuzz(func(t *testing.T, s string) {
-		name, err := Normalize(s)
-		if err != nil {
-			return
-		}
-		if again, err := Normalize(name); err != nil || again != name {
-			t.Fatalf("%q is %q, which is %q (%v)", s, name, again, err)
-		}
-		if digestOf(name) == "" && strings.Contains(name, "@") {
-			t.Fatalf("%q has an empty digest", name)
-		}
-	})
-}

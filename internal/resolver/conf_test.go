@@ -138,27 +138,3 @@ func TestPlan(t *testing.T) {
 		}
 	}
 }
-
-func FuzzConf(f *testing.F) {
-	f.Add("nameserver 192.0.2.1\nsearch a.test\noptions ndots:1\n", "::1%x", "a.test", "ndots:0")
-	f.Add("domain x;y\nnameserver fe80::1%e # no", "1.1.1.1", ".", "x")
-	f.Fuzz(func(t *testing.T, text, dns, search, option string) {
-		c := parseConf(text)
-		if len(c.Servers) > maxServers || len(c.Search) > maxSearch || len(c.Options) > maxOptions {
-			t.Fatalf("%+v", c)
-		}
-		p := Plan(PlanInput{Network: true, IPv6: true, Host: c, DNS: []string{dns}, Search: []string{search}, Options: []string{option}})
-		for line := range strings.Lines(string(p.File)) {
-			if strings.ContainsFunc(strings.TrimSuffix(line, "\n"), func(r rune) bool { return r < ' ' || r > '~' }) {
-				t.Fatalf("%q", line)
-			}
-			word, _, _ := strings.Cut(line, " ")
-			if !strings.Contains("# nameserver search options", word) {
-				t.Fatalf("%q", line)
-			}
-		}
-		if again := parseConf(string(p.File)); len(again.Servers) > maxServers {
-			t.Fatalf("%+v", again)
-		}
-	})
-}

@@ -37,7 +37,7 @@ func (h *host) knownPoints() []knownPoint {
 }
 
 func (h *host) addPoint(p string, socket bool) {
-	fd, _, err := openPath(p)
+	fd, err := openPath(p)
 	if err != nil {
 		return
 	}

@@ -66,27 +66,38 @@ func (s *Set) Close() error {
 	return errors.Join(all...)
 }
 
+// Rights runs a function with the rights of the user who asks. It must be
+// possible to call it from several goroutines. nil stands for the process
+// itself.
+type Rights func(func() error) error
+
 // Gather opens every bind source and device and holds them. A source that
 // cannot be had is not an error here: its Source.Err says why, and the policy
 // refuses it together with everything else there is to refuse.
 //
 // Without binds and devices no file is read.
 func Gather(mounts []spec.Mount, devices []spec.Device, known KnownPaths) (*Set, error) {
+	return GatherAs(nil, mounts, devices, known)
+}
+
+// GatherAs is Gather with the rights of as. Devices are opened without, since
+// each needs a grant.
+func GatherAs(as Rights, mounts []spec.Mount, devices []spec.Device, known KnownPaths) (*Set, error) {
 	set := &Set{Sources: map[int]spec.Source{}, Devices: map[int]spec.Source{}}
 	h := &host{known: known}
-	take := func(into map[int]spec.Source, i int, p string, full bool) {
-		held := h.open(p, full)
+	take := func(into map[int]spec.Source, i int, p string, how manner) {
+		held := h.open(p, how)
 		set.held = append(set.held, held)
 		into[i] = held.Source
 	}
 	for i := range mounts {
 		if mounts[i].Type == spec.MountBind {
-			take(set.Sources, i, mounts[i].Source, true)
+			take(set.Sources, i, mounts[i].Source, manner{full: true, as: as, writable: !mounts[i].ReadOnly})
 		}
 	}
 	for i := range devices {
 		if !devices[i].CDI {
-			take(set.Devices, i, devices[i].Host, false)
+			take(set.Devices, i, devices[i].Host, manner{})
 		}
 	}
 	return set, nil
@@ -96,7 +107,7 @@ func Gather(mounts []spec.Mount, devices []spec.Device, known KnownPaths) (*Set,
 // well-known paths and without looking for sockets. Kinds of errors: NotFound,
 // Refused (magic links), Usage.
 func Open(p string) (*Held, error) {
-	held := (&host{}).open(p, false)
+	held := (&host{}).open(p, manner{})
 	switch {
 	case held.Err == "":
 		return held, nil
@@ -119,9 +130,16 @@ type host struct {
 	gotSocks  bool
 }
 
-// open opens p and, when full, also compares it with the known paths and
-// searches it for sockets. It comes back after patience, whatever p is.
-func (h *host) open(p string, full bool) *Held {
+// manner is how a source is looked at.
+type manner struct {
+	full     bool // compared with the known paths, and searched for sockets
+	as       Rights
+	writable bool // what as must have a right to, beside reading
+}
+
+// open opens p and takes down its facts. It comes back after patience,
+// whatever p is.
+func (h *host) open(p string, how manner) *Held {
 	asked := p
 	bad := func(format string, args ...any) *Held {
 		return &Held{Source: spec.Source{Asked: asked, Err: fmt.Sprintf(format, args...)}}
@@ -144,7 +162,7 @@ func (h *host) open(p string, full bool) *Held {
 	}
 	done := make(chan answer)
 	go func() {
-		held := worker.look(ctx, p, full)
+		held := worker.look(ctx, p, how)
 		held.Asked = asked
 		select {
 		case done <- answer{held, worker}:
@@ -161,56 +179,30 @@ func (h *host) open(p string, full bool) *Held {
 	}
 }
 
-func (h *host) look(ctx context.Context, p string, full bool) *Held {
+func (h *host) look(ctx context.Context, p string, how manner) *Held {
 	held := &Held{}
-	fd, magic, err := openPath(p)
+	got, denied, err := reach(p, how)
+	held.Denied = denied
 	if err != nil {
 		held.NotExist = errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
 		held.Err = explain(p, err)
 		return held
 	}
-	held.file = os.NewFile(uintptr(fd), p)
-	held.MagicLink = magic
-	held.Runtime = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd)
-	if err := h.facts(fd, &held.Source); err != nil {
+	held.file = os.NewFile(uintptr(got.fd), p)
+	held.MagicLink, held.Links = got.magic, got.links
+	held.Runtime = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), got.fd)
+	if err := h.facts(got.fd, &held.Source); err != nil {
 		held.Err = err.Error()
-	} else if full {
+	} else if how.full {
 		h.compare(&held.Source)
-		h.findSockets(ctx, fd, &held.Source)
+		h.findSockets(ctx, got.fd, &held.Source)
 	}
-	if magic {
+	if got.magic {
 		// Facts only, so that the policy can say what it leads to. Never usable.
 		held.Runtime = ""
 		held.Err = fmt.Sprintf("%q leads through a magic link of procfs (/proc/PID/root, cwd, fd, ...), which is not a path", p)
 	}
 	return held
-}
-
-// openPath opens p without magic links; O_PATH opens no device, no FIFO, and
-// starts no automount for the last component. When only a magic link is in the
-// way it opens through it and says so.
-func openPath(p string) (fd int, magic bool, err error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}
-	fd, err = openat2(p, &how)
-	if !errors.Is(err, unix.ELOOP) {
-		return fd, false, err
-	}
-	// ELOOP has two meanings: too many links, or a magic one.
-	how.Resolve = 0
-	fd, again := openat2(p, &how)
-	if again != nil {
-		return -1, false, err
-	}
-	return fd, true, nil
-}
-
-func openat2(p string, how *unix.OpenHow) (int, error) {
-	for {
-		fd, err := unix.Openat2(unix.AT_FDCWD, p, how)
-		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
-			return fd, err
-		}
-	}
 }
 
 func explain(p string, err error) string {

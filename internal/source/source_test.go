@@ -459,7 +459,7 @@ func TestDeletedWhileHeld(t *testing.T) {
 	if err := os.Mkdir(gone, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	fd, _, err := openPath(gone)
+	fd, err := openPath(gone)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,12 +7,16 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/strictyaml"
 )
+
+// patience is how long a file may make its reader wait.
+const patience = 2 * time.Second
 
 // ReadFile reads a file of at most max bytes that only root can have written:
 // owned by root, not writable by others, and so for every directory from top
@@ -44,6 +48,8 @@ func ReadFile(what, file, top string, max int64) ([]byte, error) {
 	if err := Dir(what, path.Dir(file), top); err != nil {
 		return nil, err
 	}
+	// Some regular files of the kernel (/proc/kmsg) wait for more.
+	_ = f.SetReadDeadline(time.Now().Add(patience))
 	data, err := io.ReadAll(io.LimitReader(f, max+1))
 	switch {
 	case err != nil:

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -81,5 +82,22 @@ func TestTrustedFile(t *testing.T) {
 	t.Chdir(filepath.Dir(good))
 	if data, err := ReadFile("policy", "p.yaml", top, 64); err != nil || len(data) == 0 {
 		t.Errorf("relative: %v", err)
+	}
+}
+
+// A regular file of root's, and reading it waits for the kernel's next message.
+func TestFileThatWaits(t *testing.T) {
+	done := make(chan error, 1)
+	go func() {
+		_, err := ReadFile("policy", "/proc/kmsg", "/", 4<<20)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("it has an end")
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits for good")
 	}
 }

@@ -57,8 +57,8 @@ func (g *Ground) Inventory(t testing.TB) Inventory {
 	inv["shim"] = g.Shims(t)
 	// The network of the namespace that is the host to these tests.
 	for kind, script := range map[string]string{
-		"link": "ip -o link | cut -d: -f2", "address": "ip -o addr | awk '{print $2, $4}'", "route": "ip route; ip -6 route | grep -v '^fe80'",
-		"nft": "nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*/counter/'", "port": "ss -Hlntu | awk '{print $1, $5}'",
+		"link": "ip -o link | cut -d: -f2", "address": "ip -o addr | awk '{print $2, $4}'", "route": "ip route; ip -6 route | grep -v '^fe80' || true",
+		"nft": "nft list ruleset | sed 's/counter packets [0-9]* bytes [0-9]*/counter/; s/ expires [0-9a-z]*//g'", "port": "ss -Hlntu | awk '{print $1, $5}'",
 		"sysctl": "cd /proc/sys/net; grep -H . ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/*/route_localnet ipv6/conf/lan0/accept_ra 2>/dev/null || true",
 		"claim":  "ls -d " + g.Root + "/networks/*/claims/[0-9]* 2>/dev/null || true",
 	} {

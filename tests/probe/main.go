@@ -56,6 +56,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "probe:", activated())
 		os.Exit(2)
 	}
+	kernelWord(os.Args)
+	exhaustWord(os.Args)
 	asJSON := flag.Bool("json", false, "print JSON")
 	here := flag.Bool("here", false, "run even outside a container")
 	flag.Parse()
@@ -86,7 +88,7 @@ var groupOrder = []string{
 }
 
 func attempts(f facts) []attempt {
-	all := slices.Concat(postureAttempts(f), childAttempts(), syscallAttempts(), socketAttempts(), fileAttempts())
+	all := slices.Concat(postureAttempts(f), childAttempts(), syscallAttempts(), socketAttempts(), fileAttempts(), kernelAttempts(), exhaustAttempts())
 	slices.SortStableFunc(all, func(a, b attempt) int {
 		return slices.Index(groupOrder, a.group) - slices.Index(groupOrder, b.group)
 	})
