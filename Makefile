@@ -22,7 +22,7 @@ ENGINE := build/engine
 # Left out: Kubernetes' interface, and snapshotters that are not used here.
 CONTAINERD_TAGS := no_cri no_btrfs no_zfs no_devmapper no_aufs
 
-.PHONY: help build build-faults engine cni deps images servers probe demo test threats test-vm bench lint vuln sbom reproducible install clean FORCE
+.PHONY: help build build-faults engine cni deps images servers probe demo test threats test-vm bench fuzz mutation lint vuln sbom reproducible install clean FORCE
 
 help: ## this text
 	@echo "safe-run: docker run, least privilege by default"; echo
@@ -136,7 +136,7 @@ test-vm: DEPS += qemu-system-x86=/usr/bin/qemu-system-x86_64 mmdebstrap=/usr/bin
 	xz-utils=/usr/bin/xz debian-archive-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 test-vm: deps build build-faults engine images build/images/nginx.tar build/images/redis.tar probe ## safe-run and its network inside a Debian with systemd, cgroup v2 and AppArmor, in qemu (root)
 	@rm -rf build/vm-tests && mkdir -p build/vm-tests
-	@CGO_ENABLED=0 $(GO) test -c -tags guest -o build/vm-tests/ $(VM_TESTED)
+	@CGO_ENABLED=0 $(GO) test -c -ldflags '-s -w' -tags guest -o build/vm-tests/ $(VM_TESTED)
 	@tests/vm/test.sh
 
 threats: deps build build-faults engine images probe ## tries every known way out of a container, and writes what came of it into docs/threats.md (root)
@@ -153,6 +153,15 @@ build/docker:
 BENCH_RUNS ?= 20
 bench: deps build engine images servers build/docker ## the table of the README, measured on this machine (root)
 	@$(GO) run ./tests/bench -runs $(BENCH_RUNS)
+
+FUZZ      ?= .
+FUZZ_TIME ?= 10m
+FUZZ_JOBS ?= 2
+fuzz: ## every fuzz target that matches FUZZ, FUZZ_TIME (10m) each, FUZZ_JOBS (2) at a time
+	@$(GO) run ./tests/fuzz -time $(FUZZ_TIME) -jobs $(FUZZ_JOBS) -match '$(FUZZ)'
+
+mutation: ## breaks each rule of spec.Verify and of policy in turn: some test must notice
+	@$(GO) run ./tests/mutation ./spec ./policy
 
 lint: ## go vet, staticcheck, gofumpt
 	@$(GO) vet ./...

@@ -1,6 +1,9 @@
 package audit
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Facts are what the kernel says about a live container, read from the host.
 // Ids are those of the host, sizes are bytes, and a limit that is nil is no
@@ -25,6 +28,11 @@ type Facts struct {
 	CgroupVersion   string            `json:"cgroup_version"` // v1, v2 or hybrid: limits by v1, processes by v2
 	// Unread is what could not be read, or was too much, each with the reason.
 	Unread []string `json:"unread"`
+	// MountsUnread: some mounts, or what lies behind them, are not known.
+	MountsUnread bool `json:"mounts_unread,omitempty"`
+	// Started is when the first process began, since the host's boot, to
+	// hundredths of seconds.
+	Started time.Duration `json:"started"`
 
 	userNS string // user:[4026531837]
 	drift  driftFacts
@@ -91,7 +99,7 @@ type WiderProcess struct {
 	PID          int      `json:"pid"`
 	Command      string   `json:"command"`
 	Capabilities []string `json:"capabilities"` // those the first process cannot have
-	Lacks        []string `json:"lacks"`        // protections the first process has: "seccomp", "no_new_privileges", "user_namespace"
+	Lacks        []string `json:"lacks"`        // protections the first process has: "seccomp", "no_new_privileges", "user_namespace", "network_namespace", ...
 }
 
 // Root is the root file system.

@@ -20,14 +20,26 @@ var sourceRefusals = []string{
 	"bind-system", "socket", "bind-fifo",
 }
 
+// rankOf is the place of a refusal among them; one that is none comes last.
+func rankOf(id string) int {
+	if i := slices.Index(sourceRefusals, id); i >= 0 {
+		return i
+	}
+	return len(sourceRefusals)
+}
+
 // judgeBind asks the policy as if somebody had typed the bind.
 func judgeBind(b bound, known source.KnownPaths, late bool) (judged, error) {
 	m := spec.Mount{Origin: "-v", Type: spec.MountBind, Source: b.from, Target: b.point, ReadOnly: !b.writable}
-	s := spec.Source{Asked: b.from, Real: b.from, Aliases: []string{b.from}, FS: b.fs}
+	s := policy.Spelled(b.from)
+	s.FS = b.fs
 	var problem error
-	if late {
+	switch {
+	case late:
 		problem = errUnjudged
-	} else {
+	case remote(b.fs):
+		// A program answers for it, perhaps one in the container: by its name alone.
+	default:
 		set, err := source.Gather([]spec.Mount{m}, nil, known)
 		if err != nil {
 			return judged{}, err

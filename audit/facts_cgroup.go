@@ -77,9 +77,13 @@ func (l *looker) places(text string) (cgroupPlaces, error) {
 		if p == "" {
 			return h
 		}
-		procs, err := l.file(filepath.Join(root, p, "cgroup.procs"))
-		if err == nil && slices.Contains(strings.Fields(procs), strconv.Itoa(l.pid)) {
-			h.path = p
+		// A cgroup of threads has no list of processes, and one of v1 has tasks.
+		for _, list := range []string{"cgroup.procs", "cgroup.threads", "tasks"} {
+			procs, err := l.file(filepath.Join(root, p, list))
+			if err == nil && slices.Contains(strings.Fields(procs), strconv.Itoa(l.pid)) {
+				h.path = p
+				break
+			}
 		}
 		return h
 	}

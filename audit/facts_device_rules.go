@@ -163,6 +163,11 @@ var errProgram = errors.New("a program of another kind than runtimes write")
 // runDeviceProgram is as much of the machine of BPF as runc, crun and systemd
 // use for device rules: loads from the context, arithmetic, jumps.
 func runDeviceProgram(prog asm.Instructions, ctx [3]uint32) (uint64, error) {
+	for _, i := range prog {
+		if i.OpCode.IsDWordLoad() { // it takes two places, so jumps would miss theirs
+			return 0, errProgram
+		}
+	}
 	var reg [11]uint64
 	const context = 1 << 40 // stands for the pointer the program starts with
 	reg[1] = context

@@ -3,7 +3,6 @@ package audit
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -20,72 +19,86 @@ const (
 )
 
 // devices lists the nodes in /dev that not every container has.
-func (in *inside) devices(t *mountTable) {
-	type place struct {
-		path string
-		deep int
+func (in *inside) devices(w *walker) {
+	dev, err := w.walk("/dev")
+	if err == nil && dev.dir() {
+		left := maxDevEntries
+		in.devicesIn(w, dev, "/dev", 0, &left)
+		if left <= 0 {
+			in.unread = append(in.unread, "devices: /dev has too many entries")
+		}
 	}
-	left := maxDevEntries
-	for queue := []place{{"/dev", 0}}; len(queue) > 0; queue = queue[1:] {
-		d := queue[0]
-		if e := in.covering(d.path); e != nil && (remote(e.fs) || e.fs == "devpts" || e.fs == "mqueue") {
-			continue
-		}
-		fd, err := unix.Openat2(t.root, d.path, &unix.OpenHow{
-			Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NONBLOCK,
-			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-		})
-		if absent(err) {
-			continue
-		}
-		if err != nil {
-			in.unread = append(in.unread, d.path+": "+err.Error())
-			continue
-		}
-		dir := os.NewFile(uintptr(fd), d.path)
-		for left > 0 {
-			entries, err := dir.ReadDir(min(left, 512))
-			left -= len(entries)
-			for _, e := range entries {
-				p := path.Join(d.path, e.Name())
-				switch {
-				case e.Type()&fs.ModeDevice != 0:
-					in.device(fd, e.Name(), p)
-				case e.IsDir() && d.deep < maxDevDepth:
-					queue = append(queue, place{p, d.deep + 1})
-				}
-			}
-			if err != nil {
-				if !errors.Is(err, io.EOF) {
-					in.unread = append(in.unread, d.path+": "+err.Error())
-				}
-				break
-			}
-		}
-		_ = dir.Close()
-	}
-	if left <= 0 {
-		in.unread = append(in.unread, "devices: /dev has too many entries")
+	switch {
+	case err == nil:
+		dev.close()
+	case !absent(err):
+		in.served = true
+		in.unread = append(in.unread, "/dev: "+err.Error())
 	}
 	slices.SortFunc(in.f.Devices.Nodes, func(a, b Device) int { return strings.Compare(a.Path, b.Path) })
 }
 
-func (in *inside) device(dir int, name, p string) {
-	var st unix.Stat_t
-	if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT) != nil {
-		return // gone meanwhile
+func (in *inside) devicesIn(w *walker, d held, at string, deep int, left *int) {
+	if d.entry.fs == "devpts" || d.entry.fs == "mqueue" {
+		return
 	}
-	d := Device{Path: printable(p), Type: "char", Major: unix.Major(st.Rdev), Minor: unix.Minor(st.Rdev)}
-	switch st.Mode & unix.S_IFMT {
+	fd, err := w.list(d)
+	if err != nil {
+		in.unread = append(in.unread, at+": "+err.Error())
+		in.served = in.served || errors.Is(err, errServed)
+		return
+	}
+	dir := os.NewFile(uintptr(fd), at)
+	defer func() { _ = dir.Close() }()
+	var below []string
+	for *left > 0 {
+		// Names alone: where a file system does not give types as well, the
+		// library would ask for them by the path, which is one of the host's.
+		names, err := dir.Readdirnames(min(*left, 512))
+		*left -= len(names)
+		for _, name := range names {
+			if in.device(w, d, name, path.Join(at, name)) && deep < maxDevDepth {
+				below = append(below, name)
+			}
+		}
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				in.unread = append(in.unread, at+": "+err.Error())
+			}
+			break
+		}
+	}
+	for _, name := range below {
+		sub, err := w.step(d, name)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		if sub.dir() {
+			in.devicesIn(w, sub, path.Join(at, name), deep+1, left)
+		}
+		sub.close()
+	}
+}
+
+// device notes a device node. It says whether there is a directory instead.
+func (in *inside) device(w *walker, dir held, name, p string) (isDir bool) {
+	h, err := w.step(dir, name)
+	if err != nil {
+		return false // gone meanwhile
+	}
+	defer h.close()
+	d := Device{Path: printable(p), Type: "char", Major: h.stat.Rdev_major, Minor: h.stat.Rdev_minor}
+	switch h.stat.Mode & unix.S_IFMT {
 	case unix.S_IFBLK:
 		d.Type = "block"
 	case unix.S_IFCHR:
 	default:
-		return
+		return h.dir()
 	}
 	if !d.usual() && len(in.f.Devices.Nodes) < maxDevices {
 		in.f.Devices.Nodes = append(in.f.Devices.Nodes, d)
 	}
+	return false
 }
 
 // usual: a device every container has (the runtime spec's "Default Devices",

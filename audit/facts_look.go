@@ -37,7 +37,9 @@ type looker struct {
 	*attestation
 	f      *Facts
 	groups cgroupPlaces
-	pids   []int // the container's processes, once looked for
+	pids   []int             // the container's processes, once looked for
+	above  []string          // user namespaces the first process's is below of
+	hostNS map[string]string // the host's namespaces, by their place in /proc
 }
 
 // Look reads what the kernel enforces on the container of process pid,
@@ -52,6 +54,7 @@ func Look(pid int) (*Facts, error) {
 	defer func() { _ = unix.Close(fd) }()
 	l := &looker{
 		attestation: &attestation{pid: pid, dir: fd, phase: Started, buf: make([]byte, 0, 64<<10)},
+		hostNS:      map[string]string{},
 		f: &Facts{
 			PID: pid, Namespaces: map[string]string{}, Unread: []string{}, AbstractSockets: []string{}, Ports: []Port{},
 			Processes: Processes{Wider: []WiderProcess{}},
@@ -63,7 +66,7 @@ func Look(pid int) (*Facts, error) {
 		},
 	}
 	for _, step := range []func() error{
-		l.lookStatus, l.lookIDs, l.lookNamespaces, l.lookLSM, l.lookRlimits, l.lookOOM,
+		l.lookStarted, l.lookStatus, l.lookIDs, l.lookNamespaces, l.lookLSM, l.lookRlimits, l.lookOOM,
 		l.lookCgroups, l.lookMounts, l.lookNetwork, l.lookProcesses, l.lookFilters,
 	} {
 		if err := step(); err != nil {
@@ -167,6 +170,23 @@ func scanLines(r io.Reader, visit func(line []byte) bool) (complete bool, err er
 	}
 }
 
+// lookStarted reads field 22 of /proc/PID/stat. What comes before is a command
+// in brackets, with any characters in it.
+func (l *looker) lookStarted() error {
+	b, err := l.read("stat")
+	if err != nil {
+		return err
+	}
+	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(f) < 20 {
+		return errors.New("stat: not complete")
+	}
+	ticks, err := strconv.ParseUint(string(f[19]), 10, 63)
+	const perSecond = 100 // USER_HZ on all supported machines
+	l.f.Started = time.Duration(ticks) * (time.Second / perSecond)
+	return err
+}
+
 func (l *looker) lookIDs() error {
 	u := &l.f.User
 	for _, m := range []struct {
@@ -209,14 +229,27 @@ func (l *looker) lookNamespaces() error {
 			l.f.userNS = got
 		}
 		where := "own"
-		for _, host := range []string{"/proc/1/", "/proc/thread-self/"} {
-			if theirs, err := readlink(unix.AT_FDCWD, host+file); err == nil && theirs == got {
-				where = "host"
-			}
+		if l.hostsNS(n.file, got) {
+			where = "host"
 		}
 		l.f.Namespaces[string(n.kind)] = where
 	}
+	l.above = userNamespacesAbove(l.dir)
 	return nil
+}
+
+// hostsNS says whether a namespace is one of the host's.
+func (l *looker) hostsNS(file, name string) bool {
+	for _, host := range []string{"/proc/1/ns/", "/proc/thread-self/ns/"} {
+		key := host + file
+		if _, known := l.hostNS[key]; !known {
+			l.hostNS[key], _ = readlink(unix.AT_FDCWD, key)
+		}
+		if l.hostNS[key] == name {
+			return true
+		}
+	}
+	return false
 }
 
 type rlimit struct{ soft, hard int64 } // -1: unlimited

@@ -1,7 +1,11 @@
 package audit
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
+	"io"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -61,6 +65,8 @@ type inside struct {
 	unread []string
 	err    error
 	binds  []bound
+	root   mountEntry // what the root is in
+	served bool       // some paths lead into file systems that a program answers for
 }
 
 // lookMounts reads the mounts and what lies at well-known places.
@@ -70,16 +76,19 @@ func (l *looker) lookMounts() error {
 		l.f.Root.HostPath = "/"
 		return nil
 	}
-	dir, err := unix.Openat(l.dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	first, more, err := l.views()
 	if err != nil {
 		return err
 	}
 	host := readHostMounts()
 	done := make(chan inside, 1)
-	ownNet := l.f.Namespaces["network"] != "host"
 	go func() {
-		defer func() { _ = unix.Close(dir) }()
-		done <- lookInside(dir, host, ownNet)
+		defer func() {
+			for _, v := range append(more, first) {
+				v.close()
+			}
+		}()
+		done <- lookInside(first, more, host)
 	}()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -90,11 +99,13 @@ func (l *looker) lookMounts() error {
 		}
 		l.f.Root, l.f.Mounts, l.f.Devices.Nodes = in.f.Root, in.f.Mounts, in.f.Devices.Nodes
 		l.f.drift.mounts, l.f.drift.truncated, l.f.drift.paths = in.f.drift.mounts, in.f.drift.truncated, in.f.drift.paths
+		l.f.MountsUnread = in.served || in.f.drift.truncated
 		for _, u := range in.unread {
 			l.unread("%s", u)
 		}
 		l.judgeBinds(in.binds)
 	case <-timer.C:
+		l.f.MountsUnread = true
 		l.unread("mounts and devices: a file system of the container does not answer")
 	}
 	return nil
@@ -149,7 +160,9 @@ func below(p, dir string) (rel string, ok bool) {
 	return strings.CutPrefix(p, strings.TrimSuffix(dir, "/")+"/")
 }
 
-func lookInside(dir int, host hostMounts, ownNet bool) (in inside) {
+// lookInside looks at the mounts of the first view, and at those of others that
+// it does not show.
+func lookInside(first mountView, more []mountView, host hostMounts) (in inside) {
 	f := &in.f
 	f.Mounts = Mounts{
 		WritableExecutable: []string{}, Host: []HostMount{}, Shared: []string{}, Receiving: []string{},
@@ -157,8 +170,53 @@ func lookInside(dir int, host hostMounts, ownNet bool) (in inside) {
 	}
 	f.Devices.Nodes = []Device{}
 	t := &mountTable{byID: map[uint64]*mountEntry{}}
-	complete, err := eachLine(dir, "mountinfo", func(line []byte) bool {
-		f.Mounts.Count++
+	if in.err = in.table(first.table, t); in.err != nil {
+		return in
+	}
+	f.drift.mounts = make(map[string]mountEntry, len(t.entries))
+	for i := range t.entries {
+		t.byID[t.entries[i].id] = &t.entries[i]
+		f.drift.mounts[t.entries[i].point] = t.entries[i] // the last one is on top
+	}
+	t.root = first.root
+	in.rootOf(t, host)
+	// What something else is mounted upon counts too: it can be laid bare.
+	for i := range t.entries {
+		in.mount(&t.entries[i], host)
+	}
+	w := &walker{t, host, in.root.id}
+	in.kernel(w)
+	in.devices(w)
+
+	for _, v := range more {
+		other := &mountTable{}
+		if err := in.table(v.table, other); err != nil {
+			continue // its process has ended
+		}
+		for i := range other.entries {
+			if e := &other.entries[i]; t.byID[e.id] == nil && len(t.byID) < 2*maxMounts {
+				t.byID[e.id] = e
+				in.mount(e, host)
+			}
+		}
+	}
+	for _, s := range []*[]string{&f.Mounts.WritableExecutable, &f.Mounts.Shared, &f.Mounts.Receiving, &f.Mounts.WritableKernel} {
+		slices.Sort(*s)
+	}
+	return in
+}
+
+// table reads a table of mounts.
+func (in *inside) table(fd int, t *mountTable) error {
+	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	file := os.NewFile(uintptr(copied), "mountinfo")
+	defer func() { _ = file.Close() }()
+	n := 0
+	complete, err := scanLines(io.LimitReader(file, maxTable+1), func(line []byte) bool {
+		n++
 		if len(t.entries) >= maxMounts {
 			return true
 		}
@@ -168,45 +226,22 @@ func lookInside(dir int, host hostMounts, ownNet bool) (in inside) {
 		}
 		return true
 	})
-	if err != nil {
-		in.err = err
-		return in
-	}
-	if !complete || f.Mounts.Count > len(t.entries) {
-		f.drift.truncated = true
+	in.f.Mounts.Count = max(in.f.Mounts.Count, n)
+	if err == nil && (!complete || n > len(t.entries)) && !in.f.drift.truncated {
+		in.f.drift.truncated = true
 		in.unread = append(in.unread, "mounts: there are too many to look at all of them")
 	}
-	f.drift.mounts = make(map[string]mountEntry, len(t.entries))
-	for i := range t.entries {
-		t.byID[t.entries[i].id] = &t.entries[i]
-		f.drift.mounts[t.entries[i].point] = t.entries[i] // the last one is on top
-	}
-	t.root, err = unix.Openat(dir, "root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		in.err = pathError("root", err)
-		return in
-	}
-	defer func() { _ = unix.Close(t.root) }()
-
-	in.root(t, host)
-	for _, e := range f.drift.mounts {
-		in.mount(&e, host)
-	}
-	in.kernel(t, host, ownNet)
-	for _, s := range []*[]string{&f.Mounts.WritableExecutable, &f.Mounts.Shared, &f.Mounts.Receiving} {
-		slices.Sort(*s)
-	}
-	slices.SortFunc(in.binds, func(a, b bound) int { return strings.Compare(a.point, b.point) })
-	in.devices(t)
-	return in
+	return err
 }
 
-func (in *inside) root(t *mountTable, host hostMounts) {
+func (in *inside) rootOf(t *mountTable, host hostMounts) {
 	p, err := t.lookFD(t.root)
 	if err != nil {
+		in.served = true
 		in.unread = append(in.unread, "root file system: "+err.Error())
 		return
 	}
+	in.root = *p.entry
 	in.f.Root.ReadOnly = !writable(p.entry)
 	in.f.Root.FileSystem = printable(p.entry.fs)
 	// A container whose root is the host's: by the same mount of the same
@@ -222,7 +257,7 @@ func writable(e *mountEntry) bool { return !e.has("ro") && !slices.Contains(e.su
 // mount looks at one entry of the table.
 func (in *inside) mount(e *mountEntry, host hostMounts) {
 	m := &in.f.Mounts
-	if e.point == "/" {
+	if e.point == "/" && (e.fs == "overlay" || e.dev == in.root.dev && e.root == in.root.root || in.root.dev == "") {
 		if e.shared && host.peers[e.peers] {
 			list(&m.Shared, "/")
 		}
@@ -250,10 +285,11 @@ func (in *inside) mount(e *mountEntry, host hostMounts) {
 	}
 	// proc and sysfs are the host's if they are mounted there as well; they
 	// are so by right in a container with the host's namespace.
-	if from, ok := host.path(e); ok && len(in.binds) < maxBinds {
-		in.binds = append(in.binds, bound{
-			point: e.point, from: from, fs: e.fs, root: e.root, writable: writable(e), mapped: e.has("idmapped"),
-		})
+	if from, ok := host.path(e); ok {
+		b := bound{point: e.point, from: from, fs: e.fs, writable: writable(e), mapped: e.has("idmapped")}
+		if !slices.ContainsFunc(in.binds[max(0, len(in.binds)-maxBinds):], func(o bound) bool { return o == b }) {
+			in.binds = append(in.binds, b)
+		}
 	}
 }
 
@@ -264,13 +300,16 @@ func deviceNode(e *mountEntry) bool {
 }
 
 // kernel looks at the files of the kernel.
-func (in *inside) kernel(t *mountTable, host hostMounts, ownNet bool) {
+func (in *inside) kernel(w *walker) {
 	in.f.drift.paths = map[string]pathState{}
 	m := &in.f.Mounts
 	for _, k := range kernelPaths {
-		state := in.state(t, k.path)
+		state, err := in.state(w, k.path)
 		in.f.drift.paths[k.path] = state
 		switch {
+		case state == pathUnknown:
+			in.served = true
+			in.unread = append(in.unread, fmt.Sprintf("%s: %v", k.path, err))
 		case state != pathReadOnly && state != pathWritable:
 		case k.hide && !k.minor:
 			list(&m.Unmasked, k.path)
@@ -281,51 +320,54 @@ func (in *inside) kernel(t *mountTable, host hostMounts, ownNet bool) {
 }
 
 // state tells how a path of the kernel's files can be reached.
-func (in *inside) state(t *mountTable, p string) pathState {
-	if e := in.covering(p); e != nil && remote(e.fs) {
-		return pathUnknown
-	}
-	at, err := t.look(p)
+func (in *inside) state(w *walker, p string) (pathState, error) {
+	at, err := w.walk(p)
 	switch {
 	case absent(err):
-		return pathAbsent
+		return pathAbsent, nil
 	case err != nil:
-		return pathUnknown
+		return pathUnknown, err
+	}
+	defer at.close()
+	switch {
 	case at.rdev(1, 3), at.entry.fs == "tmpfs" && at.at() && !writable(at.entry):
-		return pathHidden
+		return pathHidden, nil
 	case !slices.Contains([]string{"proc", "sysfs"}, at.entry.fs):
-		return pathAbsent // something of the container's own
+		return pathAbsent, nil // something of the container's own
 	case writable(at.entry):
-		return pathWritable
+		return pathWritable, nil
 	}
-	return pathReadOnly
-}
-
-// covering gives the mount a path lies in by its spelling.
-func (in *inside) covering(p string) *mountEntry {
-	for ; ; p = path.Dir(p) {
-		if e, ok := in.f.drift.mounts[p]; ok && (p != "/" || !remote(e.fs)) {
-			return &e
-		}
-		if p == "/" {
-			return nil
-		}
-	}
+	return pathReadOnly, nil
 }
 
 // bound is a mount of something of the host's.
 type bound struct {
-	point, from, fs, root string
-	writable, mapped      bool
+	point, from, fs  string
+	writable, mapped bool
 }
 
 // maxBinds bounds what is judged: each one is searched for sockets.
 const maxBinds = 64
 
-// judgeBinds asks the policy what each would give away.
+// judgeBinds asks the policy what each would give away. If there are too many,
+// those that are bad by their name come first: a container that can mount may
+// bind what is harmless as often as it likes.
 func (l *looker) judgeBinds(binds []bound) {
 	known := policy.KnownPaths()
 	deadline := time.Now().Add(patience)
+	if len(binds) > maxBinds {
+		l.unread("binds: there are more than %d", maxBinds)
+		bad := map[bound]int{}
+		for _, b := range binds {
+			if _, there := bad[b]; !there {
+				c, _ := judgeBind(b, known, true)
+				bad[b] = rankOf(c.id)
+			}
+		}
+		slices.SortStableFunc(binds, func(a, b bound) int { return cmp.Compare(bad[a], bad[b]) })
+		binds = binds[:maxBinds]
+	}
+	slices.SortStableFunc(binds, func(a, b bound) int { return strings.Compare(a.point, b.point) })
 	for _, b := range binds {
 		if b.fs == "proc" && l.f.Namespaces["pid"] == "host" || b.fs == "sysfs" && l.f.Namespaces["network"] == "host" {
 			continue // by right: told with the namespace
@@ -339,9 +381,6 @@ func (l *looker) judgeBinds(binds []bound) {
 			h.Concern, h.GivesAway = c.id, printable(c.why)
 		}
 		l.f.Mounts.Host = append(l.f.Mounts.Host, h)
-	}
-	if len(binds) == maxBinds {
-		l.unread("binds: there are more than %d", maxBinds)
 	}
 }
 

@@ -157,7 +157,10 @@ func TestManyMounts(t *testing.T) {
 	defer unix.Close(fd)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	in := lookInside(fd, readHostMounts(), true)
+	v, err := viewOf(fd)
+	must(t, err)
+	defer v.close()
+	in := lookInside(v, nil, readHostMounts())
 	runtime.ReadMemStats(&after)
 	must(t, in.err)
 	if in.f.Mounts.Count != 100001 || !in.f.drift.truncated || len(in.unread) == 0 || len(in.f.Mounts.WritableExecutable) != maxListed {

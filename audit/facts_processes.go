@@ -120,6 +120,15 @@ func (l *looker) lookProcesses() error {
 	// The runtime's own part of an exec is in the container for a moment,
 	// before it gives up what the program will not have.
 	time.Sleep(50 * time.Millisecond)
+	for wait := 50 * time.Millisecond; wait < time.Second; wait *= 2 {
+		if !slices.ContainsFunc(wider, func(pid int) bool {
+			w, is := l.wider(pid)
+			return is && (strings.HasPrefix(w.Command, "runc") || strings.HasPrefix(w.Command, "crun"))
+		}) {
+			break
+		}
+		time.Sleep(wait)
+	}
 	for _, pid := range wider {
 		if w, is := l.wider(pid); is && len(l.f.Processes.Wider) < maxListed {
 			l.f.Processes.Wider = append(l.f.Processes.Wider, w)
@@ -152,14 +161,25 @@ func (l *looker) wider(pid int) (w WiderProcess, is bool) {
 	if err != nil {
 		return w, false
 	}
-	hostNS, _ := readlink(unix.AT_FDCWD, "/proc/thread-self/ns/user")
 	w = WiderProcess{PID: pid, Command: printable(s.name), Capabilities: []string{}, Lacks: []string{}}
-	// In a namespace below the container's, capabilities mean less, not more.
-	if ns == l.f.userNS || ns == hostNS {
-		w.Capabilities = capNames(s.caps.all() &^ l.f.drift.caps.all())
-	}
-	if ns == hostNS && l.f.userNS != hostNS {
+	switch {
+	case slices.Contains(l.above, ns):
+		// In a namespace the container's is below of, all capabilities are more.
+		w.Capabilities = capNames(s.caps.all())
 		w.Lacks = append(w.Lacks, "user_namespace")
+	case ns == l.f.userNS:
+		w.Capabilities = capNames(s.caps.all() &^ l.f.drift.caps.all())
+	default:
+		// In a namespace below the container's, capabilities mean less, not more.
+	}
+	for _, n := range nsFiles {
+		kind := string(n.kind)
+		if kind == "user" || l.f.Namespaces[kind] != "own" {
+			continue
+		}
+		if theirs, err := readlink(fd, "ns/"+n.file); err == nil && l.hostsNS(n.file, theirs) {
+			w.Lacks = append(w.Lacks, kind+"_namespace")
+		}
 	}
 	if l.f.NoNewPrivileges && !s.noNewPrivs {
 		w.Lacks = append(w.Lacks, "no_new_privileges")
@@ -168,6 +188,30 @@ func (l *looker) wider(pid int) (w WiderProcess, is bool) {
 		w.Lacks = append(w.Lacks, "seccomp")
 	}
 	return w, len(w.Capabilities)+len(w.Lacks) > 0
+}
+
+// userNamespacesAbove are those the container's user namespace is below of, the
+// nearest first. A program can make one for itself and leave others of its
+// processes outside.
+func userNamespacesAbove(dir int) (out []string) {
+	fd, err := unix.Openat(dir, "ns/user", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	const most = 64 // the kernel allows 32
+	for i := 0; err == nil && i < most; i++ {
+		var up int
+		up, err = unix.IoctlRetInt(fd, unix.NS_GET_PARENT)
+		_ = unix.Close(fd)
+		if err != nil { // there is none that this process may know
+			return out
+		}
+		fd = up
+		if name, err := readlink(unix.AT_FDCWD, "/proc/thread-self/fd/"+strconv.Itoa(fd)); err == nil {
+			out = append(out, name)
+		}
+	}
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return out
 }
 
 // ours: the process is still in a cgroup of the container, or its pid

@@ -36,15 +36,15 @@ func checks() []check {
 		{"namespace-uts", "Host name", 3, namespaceOf("uts", Low, "the host's name is its own", "leave --uts host out: run it with safe-run")},
 		{"namespace-mount", "Mounts of the host", 30, namespaceOf("mount", Critical, "all files of the host are there", "run it with safe-run: its container has its own root")},
 		{"namespace-cgroup", "View of cgroups", 3, namespaceOf("cgroup", Low, "the host's tree of cgroups can be seen", "run it with safe-run, or docker's --cgroupns private")},
-		{"root-filesystem", "Root file system", 6, (*grader).rootFS},
-		{"write-execute", "Writable and executable mounts", 4, (*grader).writeExecute},
-		{"host-files", "Files of the host", 24, (*grader).hostFiles},
-		{"control-sockets", "Control sockets", 30, (*grader).controlSockets},
+		{"root-filesystem", "Root file system", 6, ifRead((*grader).rootFS)},
+		{"write-execute", "Writable and executable mounts", 4, ifRead((*grader).writeExecute)},
+		{"host-files", "Files of the host", 24, ifRead((*grader).hostFiles)},
+		{"control-sockets", "Control sockets", 30, ifRead((*grader).controlSockets)},
 		{"abstract-sockets", "Abstract sockets of the host", 6, (*grader).abstractSockets},
-		{"mount-propagation", "Mount propagation", 5, (*grader).propagation},
-		{"kernel-files", "Writable files of the kernel", 16, (*grader).kernelFiles},
-		{"kernel-masks", "Readable files of the kernel", 5, (*grader).kernelMasks},
-		{"devices", "Devices", 20, (*grader).devices},
+		{"mount-propagation", "Mount propagation", 5, ifRead((*grader).propagation)},
+		{"kernel-files", "Writable files of the kernel", 16, ifRead((*grader).kernelFiles)},
+		{"kernel-masks", "Readable files of the kernel", 5, ifRead((*grader).kernelMasks)},
+		{"devices", "Devices", 20, ifRead((*grader).devices)},
 		{"device-rules", "Device rules", 15, (*grader).deviceRules},
 		{"memory-limit", "Memory limit", 5, (*grader).memory},
 		{"swap-limit", "Swap limit", 2, (*grader).swap},
@@ -56,7 +56,7 @@ func checks() []check {
 		{"ports", "Listening ports", 3, (*grader).ports},
 		{"id-overlap", "Ids of other containers", 5, (*grader).overlap},
 		{"drift", "Specification and kernel", 20, (*grader).drift},
-		{"unread", "What could not be read", 6, (*grader).unread},
+		{"unread", "What could not be read", 20, (*grader).unread},
 	}
 }
 
@@ -74,14 +74,14 @@ type grader struct {
 // that a reader sees what was looked at; the worst come first. A check takes
 // its whole weight off the score if its worst finding is Critical, three
 // quarters if it is High, half for Medium, a quarter for Low, and nothing for
-// Info and OK.
+// Info and OK. With a Critical finding the score is 20 at most.
 //
 // s is the container's specification: what it asks for and the kernel does not
 // do is a finding with Drift. It may be nil. others are the other containers of
 // the host, by LookNeighbour or Facts.Neighbour.
 func Grade(f *Facts, s *specs.Spec, others []Neighbour) (findings []Finding, score int) {
 	g := &grader{f, s, others}
-	lost := 0
+	lost, all := 0, OK
 	weight := map[string]int{}
 	for _, c := range checks() {
 		weight[c.id] = c.weight
@@ -95,12 +95,21 @@ func Grade(f *Facts, s *specs.Spec, others []Neighbour) (findings []Finding, sco
 			findings = append(findings, found)
 		}
 		lost += c.weight * worst.quarters()
+		all = max(all, worst)
 	}
 	slices.SortStableFunc(findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(weight[b.ID], weight[a.ID]))
 	})
-	return findings, max(0, 100-(lost+3)/4)
+	score = max(0, 100-(lost+3)/4)
+	if all == Critical {
+		score = min(score, mostCritical)
+	}
+	return findings, score
 }
+
+// mostCritical is the best score there is with a critical finding: one is
+// enough, however well the rest is done.
+const mostCritical = 20
 
 // finding and ok make the answer of a check.
 func finding(s Severity, fix, format string, args ...any) []Finding {
@@ -137,7 +146,20 @@ func some(all []string) string {
 // apart says whether the container's ids are none of the host's root's: what
 // belongs to root outside is then out of its reach.
 func (g *grader) apart() bool {
-	return g.f.Namespaces["user"] == "own" && !g.f.User.RootIsHostRoot
+	return g.f.Namespaces["user"] == "own" && !g.f.User.RootIsHostRoot &&
+		!slices.ContainsFunc(g.f.Processes.Wider, func(w WiderProcess) bool { return slices.Contains(w.Lacks, "user_namespace") })
+}
+
+// ifRead makes the check of something that depends on the mounts: of those that
+// were not all read, what is not found is not known.
+func ifRead(judge func(*grader) []Finding) func(*grader) []Finding {
+	return func(g *grader) []Finding {
+		out := judge(g)
+		if g.f.MountsUnread && len(out) == 1 && out[0].Severity == OK {
+			return finding(Info, "", "not known, as not all of its mounts could be read")
+		}
+		return out
+	}
 }
 
 // lower is a step less, for what a user namespace stands before.

@@ -187,6 +187,13 @@ func (d *comparison) limits() {
 		return
 	}
 	page := int64(os.Getpagesize())
+	// Some write the largest number there is for no limit.
+	whole := func(n int64) int64 {
+		if n > math.MaxInt64-page {
+			return math.MaxInt64
+		}
+		return (n + page - 1) / page * page
+	}
 	own := d.f.drift.ownLimits
 	wider := func(what string, want int64) {
 		if got, ok := own[what]; ok && got > want {
@@ -196,13 +203,13 @@ func (d *comparison) limits() {
 	limited := false
 	if m := r.Memory; m != nil && m.Limit != nil && *m.Limit > 0 {
 		limited = true
-		wider("memory", (*m.Limit+page-1)/page*page)
+		wider("memory", whole(*m.Limit))
 		if s := m.Swap; s != nil && *s > 0 && *s >= *m.Limit {
 			want := *s
 			if d.f.drift.unified {
 				want -= *m.Limit
 			}
-			wider("swap", (want+page-1)/page*page)
+			wider("swap", whole(want))
 		}
 	}
 	if p := r.Pids; p != nil && p.Limit != nil && *p.Limit > 0 {

@@ -202,7 +202,11 @@ func (g *grader) deviceRules() []Finding {
 
 func (g *grader) unread() []Finding {
 	if all := g.f.Unread; len(all) > 0 {
-		return finding(Low, "look at it by hand: what cannot be looked at may be hidden on purpose", "%s", some(all))
+		s := Low
+		if g.f.MountsUnread {
+			s = High
+		}
+		return finding(s, "look at it by hand: what cannot be looked at may be hidden on purpose", "%s", some(all))
 	}
 	return ok("all was read")
 }

@@ -124,15 +124,18 @@ func (g *grader) overlap() []Finding {
 	}
 	switch {
 	case len(same) > 0:
-		return finding(Medium, bySafeRun+": it gives each container ids of its own", "it has ids of the host that %s has too", some(same))
+		return finding(Medium, bySafeRun+": it gives each container ids of its own", "it shares ids of the host with %s", some(same))
 	case len(without) > 0:
-		return finding(Low, "run all of them with safe-run: it gives each container ids of its own", "it has ids of the host that %s has too", some(without))
+		return finding(Low, "run all of them with safe-run: it gives each container ids of its own", "it shares ids of the host with %s", some(without))
 	case len(shared) > 0:
 		return finding(Low, bySafeRun+": it gives each container a user namespace of its own", "it is in one user namespace with %s", some(shared))
 	case unknown > 0:
-		return finding(Info, "", "not known of %d other containers", unknown)
+		return finding(Info, "", "not known of %s", plural(unknown, "other container"))
 	}
-	return ok("no other of %d containers has its ids", len(g.others))
+	if len(g.others) == 0 {
+		return ok("no other container runs")
+	}
+	return ok("none of %s has its ids", plural(len(g.others), "other container"))
 }
 
 func mapsRoot(m []IDRange) bool {

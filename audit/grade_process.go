@@ -138,10 +138,8 @@ func (g *grader) processes() (out []Finding) {
 			what = append(what, some(worst))
 		}
 		for _, lack := range p.Lacks {
-			what = append(what, "no "+lack)
-			if lack != "no_new_privileges" {
-				s = max(s, High)
-			}
+			words, one := lackOf(lack)
+			what, s = append(what, words), max(s, one)
 		}
 		out = append(out, finding(s, "end it, and use safe-run exec, which gives what the container has and not more",
 			"process %d (%s) has more than the first one: %s", p.PID, p.Command, strings.Join(what, ", "))...)
@@ -150,6 +148,24 @@ func (g *grader) processes() (out []Finding) {
 		return out
 	}
 	return ok("%d looked at, none has more than the first", g.f.Processes.Count)
+}
+
+// lackOf says in words what a process has not, and how bad that is.
+func lackOf(name string) (string, Severity) {
+	kind, namespace := strings.CutSuffix(name, "_namespace")
+	switch {
+	case name == "no_new_privileges":
+		return "not " + name, Low
+	case name == "seccomp":
+		return "no system call filter", High
+	case name == "user_namespace":
+		return "it is outside of the user namespace", High
+	case namespace && slices.Contains([]string{"uts", "cgroup", "time"}, kind):
+		return "it is in the host's " + kind + " namespace", Low
+	case namespace:
+		return "it is in the host's " + kind + " namespace", High
+	}
+	return "no " + name, High
 }
 
 func (g *grader) noNewPrivileges() []Finding {
@@ -166,7 +182,10 @@ func (g *grader) noNewPrivileges() []Finding {
 func (g *grader) seccomp() []Finding {
 	switch s := &g.f.Seccomp; s.Mode {
 	case "filter":
-		return ok("%s", plural(max(1, s.Filters), "filter"))
+		if s.Filters < 2 {
+			return ok("there is one")
+		}
+		return ok("there are %d, one upon the other", s.Filters)
 	case "strict":
 		return ok("only read, write and exit")
 	}

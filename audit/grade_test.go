@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -310,6 +311,11 @@ func TestNoDrift(t *testing.T) {
 	must(t, unix.Prlimit(c.pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 10, Max: 20}, nil))
 	f := looked(t, c.pid)
 	for _, x := range driftOf(f, s) {
+		t.Error(x.Fact)
+	}
+	limitless := copyOf(t, s)
+	limitless.Linux.Resources.Memory = &specs.LinuxMemory{Limit: ref(int64(math.MaxInt64)), Swap: ref(int64(math.MaxInt64))}
+	for _, x := range driftOf(f, limitless) {
 		t.Error(x.Fact)
 	}
 	tighter := copyOf(t, s)

@@ -55,7 +55,7 @@ func parseMount(line string) (mountEntry, error) {
 	}
 	id, err := strconv.ParseUint(f[0], 10, 64)
 	if err != nil {
-		return mountEntry{}, fmt.Errorf("mountinfo: %w", err)
+		return mountEntry{}, fmt.Errorf("mountinfo: %.100q is not the id of a mount", f[0])
 	}
 	e := mountEntry{
 		id: id, dev: f[2], root: unescape(f[3]), point: unescape(f[4]), options: strings.Split(f[5], ","),

@@ -73,6 +73,11 @@ func isTool(w word) (string, bool) {
 		}
 	}
 	base := path.Base(text)
+	if inner, is := strings.CutPrefix(w.raw, "$("); is && !known { // $(which docker)
+		if f := strings.Fields(strings.TrimSuffix(inner, ")")); len(f) > 0 {
+			base = path.Base(f[len(f)-1])
+		}
+	}
 	return base, isToolName(base)
 }
 
@@ -141,10 +146,11 @@ func (c *checker) parseLaunch(words []word, style style) *launch {
 	if i < len(words) && words[i].is("container") {
 		i++
 	}
-	if i >= len(words) || !words[i].is("run") {
+	// What is created is started by somebody.
+	if i >= len(words) || !words[i].is("run") && !words[i].is("create") {
 		return nil
 	}
-	l.command = tool + " run"
+	l.command = tool + " " + words[i].head()
 	return c.finishLaunch(l, tool, words[i+1:])
 }
 
@@ -228,18 +234,10 @@ func (r *flagReader) read(words []word, image bool) int {
 // looksLikeImage says whether an unknown word among flags is the image, and not
 // further flags: by its name, or because nothing else can be.
 func looksLikeImage(w word, rest []word) bool {
-	name := ""
-	for _, p := range w.parts {
-		if p.unknown {
-			name = strings.ToUpper(p.name)
-			break
-		}
+	if namedImage(w) {
+		return true
 	}
-	for _, is := range []string{"IMAGE", "IMG", "TAG", "REPO", "REGISTRY"} {
-		if strings.Contains(name, is) {
-			return true
-		}
-	}
+	name := unknownName(w)
 	if !w.many { // in quotation marks, or with known text in it: one word
 		return len(w.parts) > 1 || len(rest) == 0 || !strings.HasPrefix(rest[0].head(), "-")
 	}

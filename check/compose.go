@@ -75,7 +75,7 @@ func composeKeys() map[string]string {
 // composeOther are the keys that say nothing about one container.
 func composeOther() []string {
 	return []string{
-		"depends_on", "profiles", "scale", "develop", "attach", "image", "command", "build", "post_start", "pre_stop", "provider", "models",
+		"depends_on", "profiles", "scale", "develop", "attach", "image", "command", "build", "models",
 	}
 }
 
@@ -182,6 +182,18 @@ func (s *service) key(e entry) {
 		}
 	case "ulimits", "logging", "healthcheck", "deploy", "blkio_config":
 		s.group(e)
+	case "post_start", "pre_stop":
+		why := "commands beside the container's own are not run: make them part of its program"
+		for _, n := range s.list(e.value) {
+			if v, _ := s.text(s.get(n, "privileged")); v != "" {
+				if on, is := truth(v); on || !is {
+					why = "it is run with all privileges, whatever the container has"
+				}
+			}
+		}
+		s.unknown(e.key, why, e.line)
+	case "provider":
+		s.unknown(e.key, "a program of another kind makes it, and nobody knows here what that does", e.line)
 	case "secrets", "configs", "credential_spec":
 		s.unknown(e.key, "it comes from elsewhere in the file: give the file with --secret ID=FILE, or -v FILE:/PATH:ro", e.line)
 	default:

@@ -140,7 +140,7 @@ func (s *service) volume(n ast.Node) {
 		return
 	}
 	var modes []string
-	if v, _ := s.text(s.get(n, "read_only")); v == "true" {
+	if on, _ := truth(plainText(s, n, "read_only")); on {
 		modes = append(modes, "ro")
 	}
 	w := dst
@@ -162,8 +162,12 @@ func (s *service) volume(n ast.Node) {
 			modes = append(modes, v)
 		}
 	}
-	if v, _ := s.text(s.get(n, "volume", "nocopy")); v == "true" {
+	if on, _ := truth(plainText(s, n, "volume", "nocopy")); on {
 		modes = append(modes, "nocopy")
+	}
+	if plainText(s, n, "volume", "subpath") != "" {
+		s.unknown("volumes: subpath", "a part of a volume cannot be mounted", line)
+		return
 	}
 	if source != nil {
 		w = s.word(source)
@@ -173,6 +177,11 @@ func (s *service) volume(n ast.Node) {
 		w.parts = append(w.parts, part{text: ":" + strings.Join(modes, ",")})
 	}
 	s.flag("volume", w, "volumes: "+text(w), line)
+}
+
+func plainText(s *service, n ast.Node, keys ...string) string {
+	v, _ := s.text(s.get(n, keys...))
+	return v
 }
 
 // volumeOptions are the driver and its options of a volume the file declares:

@@ -89,6 +89,9 @@ func (c *checker) judge(l *launch) Launch {
 	out.Verdict = b.verdict(out, l)
 	b.rewrite(l, &out)
 	out.Notes = b.notes()
+	if strings.HasSuffix(l.command, " create") {
+		out.Notes = append(out.Notes, "there is no create: run starts the container as well")
+	}
 	return out
 }
 
@@ -98,16 +101,22 @@ func (b *bench) verdict(out Launch, l *launch) Verdict {
 		return Refused
 	case len(out.NotHonoured) > 0:
 		return NotHonoured
-	case l.image == nil:
+	case l.image == nil || l.image.many && !namedImage(*l.image):
 		return Unknown
 	}
 	for _, f := range b.flags {
 		matters := f.def == nil || f.def.Disposition == cli.PolicyChecked
-		if matters && f.value.isUnknown() && !f.value.hasGuess() || f.name == "profile" || b.seccompFile(f) {
+		if matters && f.value.isUnknown() && (!f.value.hasGuess() || f.climbs()) || f.name == "profile" || b.seccompFile(f) {
 			return Unknown
 		}
 	}
 	return Accepted
+}
+
+// climbs says whether a path leaves the directory that was guessed: nobody knows
+// then how far it is to the root.
+func (j judged) climbs() bool {
+	return (j.name == "volume" || j.name == "mount") && strings.Contains(j.value.fill("", false), "..")
 }
 
 func (b *bench) seccompFile(f judged) bool {

@@ -2,6 +2,7 @@ package check
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/safe-run/safe-run/internal/cli"
@@ -25,13 +26,31 @@ func (m *maker) flag(name string, value word, typed string, line int) {
 	}
 	f.out = shown + " " + m.style.parts(value.parts)
 	if f.def != nil && f.def.Type == cli.Bool {
-		if v, _ := value.value(); v == "true" {
+		v, known := value.value()
+		if on, is := truth(v); known && is {
+			v = strconv.FormatBool(on)
+			value = literal(v, line)
+			f.value = value
+		}
+		if v == "true" {
 			f.has, f.value, f.out = false, word{}, shown
 		} else {
 			f.out = "--" + name + "=" + m.style.parts(value.parts)
 		}
 	}
 	m.l.flags = append(m.l.flags, f)
+}
+
+// truth reads the words compose (compose-go, interpolation) and systemd
+// (systemd.syntax(7)) take for true and false.
+func truth(s string) (on, is bool) {
+	switch strings.ToLower(s) {
+	case "true", "1", "t", "y", "yes", "on":
+		return true, true
+	case "false", "0", "f", "n", "no", "off":
+		return false, true
+	}
+	return false, false
 }
 
 // unknown notes a key that no flag stands for.
@@ -89,6 +108,7 @@ func (c *checker) quadlet(text string) error {
 		typed := s.key + "=" + strings.ReplaceAll(s.value, "\n", " ")
 		whole := oneWord(s)
 		v, _ := whole.value()
+		on, _ := truth(v)
 		switch name, list := quadletKeys()[s.key], quadletLists()[s.key]; {
 		case s.value == "" && s.key != "Entrypoint": // takes back what was said; nothing to judge
 		case list != "":
@@ -97,19 +117,14 @@ func (c *checker) quadlet(text string) error {
 			}
 		case s.key == "Network" || s.key == "Volume" || s.key == "AddDevice":
 			m.flag(name, quadletName(s.key, whole), typed, s.line)
-		case name == "read-only" || name == "init":
-			if slices.Contains([]string{"yes", "on", "1", "no", "off", "0"}, v) {
-				whole = literal(map[bool]string{true: "true", false: "false"}[v == "yes" || v == "on" || v == "1"], s.line)
-			}
-			m.flag(name, whole, typed, s.line)
 		case name != "":
 			m.flag(name, whole, typed, s.line)
 		case quadletOptions()[s.key] != "":
 			whole.parts = append([]part{{text: quadletOptions()[s.key]}}, whole.parts...)
 			m.flag("security-opt", whole, typed, s.line)
-		case s.key == "NoNewPrivileges" && v == "true":
+		case s.key == "NoNewPrivileges" && on:
 			m.flag("security-opt", literal("no-new-privileges", s.line), typed, s.line)
-		case s.key == "SecurityLabelDisable" && v == "true":
+		case s.key == "SecurityLabelDisable" && on:
 			m.flag("security-opt", literal("label=disable", s.line), typed, s.line)
 		case s.key == "Image":
 			l.image = &whole
@@ -128,8 +143,8 @@ func (c *checker) quadlet(text string) error {
 			m.unknown(typed, "a key that is not known here", s.line)
 		}
 	}
-	if l.line == 0 {
-		return nil
+	if err := c.execLines(all); err != nil || l.line == 0 {
+		return err
 	}
 	if user != nil {
 		if group != nil {

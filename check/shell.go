@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
-
-	"github.com/safe-run/safe-run/internal/lazyre"
 )
 
 // maxNested bounds scripts in strings in scripts.
@@ -24,6 +22,8 @@ type script struct {
 	depth   int
 	vars    map[string]*variable
 	aliases map[string]string
+	calls   map[string][]*syntax.Word // words behind each name that is called
+	args    *variable                 // what a function is called with, inside of it
 	inAlias bool
 	style   style  // of words that are not the script's own
 	lead    string // what the rewritten line starts with
@@ -76,22 +76,35 @@ func (s *script) run() error {
 	if s.vars == nil {
 		s.vars, s.aliases = map[string]*variable{}, map[string]string{}
 	}
+	s.calls = map[string][]*syntax.Word{}
 	s.collect(file)
-	s.walk(file, func(n syntax.Node) bool {
+	var visit func(syntax.Node) bool
+	visit = func(n syntax.Node) bool {
 		switch n := n.(type) {
+		case *syntax.FuncDecl:
+			outer := s.args
+			if n.Name != nil {
+				s.args = &variable{of: s, all: s.calls[n.Name.Value]}
+			}
+			s.walk(n.Body, visit)
+			s.args = outer
+			return false
+		case *syntax.BinaryCmd:
+			s.piped(n)
 		case *syntax.Stmt:
-			s.heredocs(n)
+			s.heredocs(n, n)
 		case *syntax.CallExpr:
 			s.call(n)
 		}
 		return true
-	})
+	}
+	s.walk(file, visit)
 	return s.err
 }
 
 // walk visits the nodes of a script. It recurses, so depth is bounded here as
 // well: a long pipe is parsed in a loop and is a deep tree.
-func (s *script) walk(file *syntax.File, visit func(syntax.Node) bool) {
+func (s *script) walk(file syntax.Node, visit func(syntax.Node) bool) {
 	const most = 4000
 	depth := 0
 	syntax.Walk(file, func(n syntax.Node) bool {
@@ -142,6 +155,11 @@ func (s *script) call(call *syntax.CallExpr) {
 // counts is skipped.
 func (s *script) command(words []word, before []string) {
 	for steps := 0; len(words) > 0 && s.err == nil && steps < 32; steps++ {
+		if w := words[0]; w.many && len(w.may) > 0 { // "${COMMAND[@]}" that grew
+			if _, is := isTool(w.may[0]); is {
+				words = append(slices.Clone(w.may), words[1:]...)
+			}
+		}
 		if _, is := isTool(words[0]); is {
 			l := s.c.parseLaunch(words, s.style)
 			if l == nil || s.inAlias && l.image == nil {
@@ -170,13 +188,22 @@ func (s *script) command(words []word, before []string) {
 			_, rest := skipOptions(words, s.c.prefixes[base])
 			s.strings(rest)
 			return
-		case slices.Contains(shells(), base), base == "su", base == "runuser":
+		case slices.Contains(stringRunners(), base):
+			for _, w := range words[1:] {
+				if strings.ContainsFunc(w.head(), blank) {
+					s.string(w, 0, false)
+				}
+			}
+			words, before = s.nested(words, before)
+			continue
+		case slices.Contains(shells(), base), slices.Contains([]string{"su", "runuser", "sg"}, base):
 			s.shellCall(words)
 			return
 		}
 		p, is := s.c.prefixes[base]
 		if !is {
-			return
+			words, before = s.nested(words, before)
+			continue
 		}
 		skipped, rest := skipOptions(words, p)
 		if p.shell && len(rest) == 1 {
@@ -231,20 +258,29 @@ func (s *script) string(w word, skip int, alias bool) {
 	s.err = inner.run()
 }
 
-// heredocs looks at the scripts given to a shell as its input.
-func (s *script) heredocs(stmt *syntax.Stmt) {
-	for _, r := range stmt.Redirs {
+// piped looks at the scripts that are piped into a shell.
+func (s *script) piped(b *syntax.BinaryCmd) {
+	if (b.Op == syntax.Pipe || b.Op == syntax.PipeAll) && b.X != nil && b.Y != nil {
+		s.heredocs(b.X, b.Y)
+	}
+}
+
+// heredocs looks at the scripts given to a shell as its input: the here-documents
+// of one statement, for the shell of this or of another.
+func (s *script) heredocs(of, reader *syntax.Stmt) {
+	for _, r := range of.Redirs {
 		if r.Hdoc == nil || r.Op != syntax.Hdoc && r.Op != syntax.DashHdoc {
 			continue
 		}
-		call, is := stmt.Cmd.(*syntax.CallExpr)
+		call, is := reader.Cmd.(*syntax.CallExpr)
 		if !is {
 			continue
 		}
 		reads := false
 		for _, w := range s.words(call.Args) {
 			v, _ := w.value()
-			reads = reads || slices.Contains(shells(), path.Base(v)) || v == "ssh"
+			base := path.Base(v)
+			reads = reads || slices.Contains(shells(), base) || slices.Contains([]string{"ssh", "su", "sg", "newgrp", "runuser"}, base)
 		}
 		if !reads {
 			continue
@@ -283,86 +319,4 @@ func marked(text string) (out []part) {
 		}
 	}
 	return out
-}
-
-func shells() []string {
-	return []string{"sh", "bash", "dash", "ash", "ksh", "zsh", "busybox"}
-}
-
-// prefix is a program that runs the program its further words name.
-type prefix struct {
-	takes   string   // letters of options with a value in the next word
-	long    []string // long ones
-	words   int      // of its own, before the program
-	assigns bool     // NAME=VALUE before the program
-	shell   bool     // one word alone is read as a script
-}
-
-func prefixes() map[string]prefix {
-	return map[string]prefix{
-		"sudo":      {takes: "ugpCcrtThDRU", long: []string{"--user", "--group", "--prompt", "--chdir", "--host", "--role", "--type", "--other-user", "--command-timeout"}, assigns: true},
-		"doas":      {takes: "uC"},
-		"env":       {takes: "uC", long: []string{"--unset", "--chdir"}, assigns: true},
-		"nice":      {takes: "n", long: []string{"--adjustment"}},
-		"ionice":    {takes: "cnpPu", long: []string{"--class", "--classdata"}},
-		"chrt":      {takes: "TPD", words: 1},
-		"taskset":   {words: 1},
-		"nohup":     {},
-		"setsid":    {},
-		"time":      {takes: "fo", long: []string{"--format", "--output"}},
-		"timeout":   {takes: "ks", long: []string{"--kill-after", "--signal"}, words: 1},
-		"stdbuf":    {takes: "ioe", long: []string{"--input", "--output", "--error"}},
-		"exec":      {takes: "a"},
-		"command":   {},
-		"builtin":   {},
-		"then":      {},
-		"unbuffer":  {},
-		"lima":      {},
-		"colima":    {},
-		"tini":      {takes: "pe"},
-		"dumb-init": {takes: "r"},
-		"xargs": {takes: "IinLPsEad", long: []string{
-			"--max-args", "--max-procs", "--replace", "--arg-file", "--delimiter", "--max-lines", "--max-chars",
-		}},
-		"flock":           {takes: "wE", long: []string{"--timeout", "--wait", "--conflict-exit-code"}, words: 1},
-		"systemd-cat":     {takes: "tp", long: []string{"--identifier", "--priority"}},
-		"systemd-inhibit": {},
-		"systemd-run": {takes: "puMHEt", long: []string{
-			"--unit", "--property", "--slice", "--description", "--uid", "--gid", "--setenv", "--working-directory", "--nice",
-			"--on-calendar", "--on-boot", "--on-active", "--service-type", "--machine", "--host",
-		}},
-		"ssh":  {takes: "iploFJLRDEcmbBeIOQSWw", words: 1, shell: true},
-		"eval": {}, "watch": {takes: "nq", long: []string{"--interval"}},
-	}
-}
-
-var assignment = lazyre.New(`^[A-Za-z_][A-Za-z0-9_]*=`)
-
-// skipOptions takes a prefix, its options and its own words off.
-func skipOptions(words []word, p prefix) (skipped, rest []word) {
-	i := 1
-	for ; i < len(words) && strings.HasPrefix(words[i].head(), "-"); i++ {
-		h := words[i].head()
-		if h == "--" {
-			i++
-			break
-		}
-		name, _, joined := strings.Cut(h, "=")
-		switch {
-		case strings.HasPrefix(h, "--"):
-			if !joined && slices.Contains(p.long, name) {
-				i++
-			}
-		case len(h) > 1 && strings.ContainsAny(h[len(h)-1:], p.takes) && !strings.ContainsAny(h[1:len(h)-1], p.takes):
-			i++
-		}
-	}
-	for n := 0; n < p.words && i < len(words); n++ {
-		i++
-	}
-	for p.assigns && i < len(words) && assignment().MatchString(words[i].head()) {
-		i++
-	}
-	i = min(i, len(words))
-	return words[:i], words[i:]
 }

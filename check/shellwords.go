@@ -69,6 +69,9 @@ func (s *script) collect(file *syntax.File) {
 				}
 				return true
 			}
+			if name := n.Args[0].Lit(); name != "" && len(n.Args) > 1 && len(s.calls[name]) < maxWords {
+				s.calls[name] = append(s.calls[name], n.Args[1:]...)
+			}
 			s.builtins(n, set)
 		case *syntax.DeclClause:
 			for _, a := range n.Args {
@@ -123,6 +126,11 @@ func (s *script) word(w *syntax.Word) []word {
 	if exp == nil {
 		one.parts = s.parts(w.Parts, false)
 		s.tilde(&one)
+		if slices.ContainsFunc(one.parts, func(p part) bool { return p.loose && strings.ContainsFunc(p.text, blank) }) {
+			return splitWord(fields(one.parts, false), at)
+		}
+		// $A$B and $(...) may be any number of words.
+		one.many = len(one.parts) > 0 && !slices.ContainsFunc(one.parts, func(p part) bool { return !p.unknown || p.quoted })
 		return []word{one}
 	}
 	v := s.vars[exp.Param.Value]
@@ -137,21 +145,20 @@ func (s *script) word(w *syntax.Word) []word {
 		return []word{one}
 	}
 	if len(one.parts) != 1 || !one.parts[0].unknown {
-		split := fields(one.parts)
+		split := fields(one.parts, true)
 		if len(split) == 1 && len(split[0]) == len(one.parts) {
 			return []word{one}
 		}
-		var out []word
-		for _, f := range split {
-			out = append(out, word{parts: f, raw: shellStyle{}.parts(f), line: at})
-		}
-		return out
+		return splitWord(split, at)
 	}
 	one.many = true
+	if v == nil && (exp.Param.Value == "@" || exp.Param.Value == "*") {
+		v = s.args
+	}
 	if v != nil && !v.busy {
 		v.busy = true
 		for _, value := range v.all {
-			for _, f := range fields(v.of.parts(value.Parts, false)) {
+			for _, f := range fields(v.of.parts(value.Parts, false), true) {
 				if len(f) == 1 && f[0].unknown || len(one.may) >= maxWords {
 					continue
 				}
@@ -161,6 +168,14 @@ func (s *script) word(w *syntax.Word) []word {
 		v.busy = false
 	}
 	return []word{one}
+}
+
+// splitWord makes words of what the shell splits one into.
+func splitWord(split [][]part, line int) (out []word) {
+	for _, f := range split {
+		out = append(out, word{parts: f, raw: shellStyle{}.parts(f), line: line})
+	}
+	return out
 }
 
 // elements are the words of an array.
@@ -250,9 +265,15 @@ func (s *script) expansion(p *syntax.ParamExp, quoted bool) []part {
 		return []part{unknown}
 	}
 	if parts, ok := s.resolve(p.Param.Value); ok && (p.Exp == nil || p.Exp.Op <= syntax.AssignUnsetOrNull && p.Exp.Op >= syntax.DefaultUnset) {
+		parts = slices.Clone(parts)
+		for i := range parts {
+			parts[i].loose = !parts[i].unknown && !quoted
+		}
 		return parts
 	}
 	switch {
+	case p.Exp == nil && p.Param.Value == "IFS" && s.vars["IFS"] == nil:
+		return []part{{text: " ", loose: !quoted}}
 	case p.Exp == nil:
 		unknown.guess = usual(p.Param.Value)
 	case p.Exp.Word != nil && p.Exp.Op <= syntax.AssignUnsetOrNull:
@@ -355,37 +376,4 @@ func ansiC(s string) string {
 		return q
 	}
 	return s
-}
-
-// shellStyle writes words for a shell.
-type shellStyle struct{}
-
-func (shellStyle) text(s string) string {
-	if isPlain(s) {
-		return s
-	}
-	if q, err := syntax.Quote(s, syntax.LangBash); err == nil {
-		return q
-	}
-	return "''"
-}
-
-func (st shellStyle) parts(list []part) string {
-	if !slices.ContainsFunc(list, func(p part) bool { return p.unknown }) {
-		v, _ := word{parts: list}.value()
-		return st.text(v)
-	}
-	var b strings.Builder
-	for _, p := range list {
-		switch {
-		case !p.unknown && p.text == "":
-		case !p.unknown:
-			b.WriteString(st.text(p.text))
-		case p.quoted:
-			b.WriteString(`"` + p.text + `"`)
-		default:
-			b.WriteString(p.text)
-		}
-	}
-	return b.String()
 }

@@ -62,6 +62,17 @@ func (c *checker) unit(text string) error {
 	if err != nil {
 		return err
 	}
+	if err := c.execLines(all); err != nil {
+		return err
+	}
+	if len(c.r.Launches) > 0 {
+		c.remark(0, "safe-run generate systemd", "prints a unit that runs a container in the foreground, as the service itself")
+	}
+	return nil
+}
+
+// execLines looks at all commands of a unit.
+func (c *checker) execLines(all []setting) error {
 	env := unitEnvironment(all)
 	for _, s := range all {
 		if !strings.HasPrefix(s.key, "Exec") || s.section == "Container" {
@@ -70,9 +81,6 @@ func (c *checker) unit(text string) error {
 		if err := c.execLine(s, env); err != nil {
 			return err
 		}
-	}
-	if len(c.r.Launches) > 0 {
-		c.remark(0, "safe-run generate systemd", "prints a unit that runs a container in the foreground, as the service itself")
 	}
 	return nil
 }
@@ -210,7 +218,7 @@ func unitWords(s setting, env map[string]string, vars bool) (out []word) {
 		flush()
 		w.raw = v[start:i]
 		if w.many && len(w.parts) == 1 && !w.parts[0].unknown {
-			for _, f := range fields(w.parts) {
+			for _, f := range fields(w.parts, true) {
 				out = append(out, word{parts: f, raw: unitStyle{}.parts(f), line: w.line})
 			}
 			continue

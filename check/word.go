@@ -23,6 +23,7 @@ type part struct {
 	guess   string // of an unknown part: what it usually is, or ""
 	name    string // of an unknown part: the variable
 	quoted  bool   // of an unknown part: it stands in quotation marks
+	loose   bool   // of a known part: it is a variable's, and a shell splits it at blanks
 }
 
 func literal(s string, line int) word {
@@ -91,6 +92,34 @@ func (w word) hasGuess() bool {
 	return false
 }
 
+// unknownName is the variable an unknown word begins with.
+func unknownName(w word) string {
+	for _, p := range w.parts {
+		if p.unknown {
+			return strings.ToUpper(p.name)
+		}
+	}
+	return ""
+}
+
+// namedImage says whether an unknown word is an image by its name.
+func namedImage(w word) bool {
+	for _, is := range []string{"IMAGE", "IMG", "TAG", "REPO", "REGISTRY"} {
+		if strings.Contains(unknownName(w), is) {
+			return true
+		}
+	}
+	if !strings.ContainsAny(w.raw, "(`") {
+		return false
+	}
+	for _, is := range []string{" build", "image", "tag"} { // $(docker build -q .)
+		if strings.Contains(w.raw, is) {
+			return true
+		}
+	}
+	return false
+}
+
 // after is the word without its first n bytes, which are known.
 func (w word) after(n int) word {
 	out := word{line: w.line}
@@ -108,12 +137,16 @@ func (w word) after(n int) word {
 }
 
 // fields splits parts at the blanks of what is known, as a shell does with a
-// variable that is not quoted.
-func fields(parts []part) (out [][]part) {
+// variable that is not quoted: of all parts, or of loose ones alone.
+func fields(parts []part, all bool) (out [][]part) {
 	var cur []part
 	for _, p := range parts {
 		if p.unknown {
-			p.quoted = true // it was one word where it was assigned
+			p.quoted = p.quoted || all // it was one word where it was assigned
+			cur = append(cur, p)
+			continue
+		}
+		if !all && !p.loose {
 			cur = append(cur, p)
 			continue
 		}

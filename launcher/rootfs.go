@@ -73,7 +73,7 @@ func factsFor(cacheDir, chainID string, ask []string, open func() (*os.File, err
 	if len(f.Passwd)+len(f.Group) < 1<<20 && len(f.Leads) < 1000 {
 		if b, err := json.Marshal(f); err == nil {
 			tmp := file + "." + strconv.Itoa(os.Getpid())
-			if os.WriteFile(tmp, b, 0o600) == nil && os.Rename(tmp, file) != nil {
+			if os.WriteFile(tmp, b, 0o600) != nil || os.Rename(tmp, file) != nil {
 				os.Remove(tmp)
 			}
 		}

@@ -40,6 +40,7 @@ func (s *state) save(dir string) error {
 	}
 	p := filepath.Join(dir, stateFile)
 	if err := os.WriteFile(p+".new", b, 0o600); err != nil {
+		_ = os.Remove(p + ".new")
 		return fail.Wrap(fail.HostCannot, err, "the container's network")
 	}
 	return fail.Wrap(fail.HostCannot, os.Rename(p+".new", p), "the container's network")

@@ -108,7 +108,7 @@ func (s Site) forRequest(r *Request) allowed {
 // permits says whether a grant meets the need. A need of nothing is one that
 // nothing meets.
 func (a allowed) permits(n Need) bool {
-	return slices.ContainsFunc(a.grants, func(g Grant) bool {
+	return !n.Void && slices.ContainsFunc(a.grants, func(g Grant) bool {
 		switch n.Key {
 		case "allow":
 			return slices.Contains(g.Allow, n.Value)

@@ -71,6 +71,9 @@ type Need struct {
 	ReadOnly bool   // of a bind
 	Device   *specs.LinuxDevice
 	Perms    string // of a device
+	// Void: it is only said. The path leads elsewhere, which is not for the
+	// caller to know; the grant would be asked for by the real one.
+	Void bool
 }
 
 // Refusal is one finding that nothing permits.

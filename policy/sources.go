@@ -242,11 +242,12 @@ func deniedAccess(m spec.Mount) string {
 }
 
 func deniedNeed(m spec.Mount, s spec.Source) Need {
-	p := either(s.Real, path.Clean(s.Asked))
+	p := path.Clean(s.Asked)
 	if !cleanPath(p) || p == "/" {
 		return Need{}
 	}
-	return Need{Key: "binds", Value: p, ReadOnly: m.ReadOnly}
+	// Where a link leads that the caller cannot see is not said, and not granted.
+	return Need{Key: "binds", Value: p, ReadOnly: m.ReadOnly, Void: s.Real != "" && s.Real != p}
 }
 
 // sourceConcerns judges all mounts, once for all rules that ask. The zero

@@ -24,6 +24,8 @@ func TestDeniedSources(t *testing.T) {
 			r.Workload.Image = "busybox"
 		}
 	}
+	linked := denied("/srv/closed/link")
+	linked.Real = "/srv/other"
 	none := func(*Request) {}
 	for name, c := range map[string]struct {
 		s        spec.Source
@@ -43,6 +45,7 @@ func TestDeniedSources(t *testing.T) {
 		"granted, a secret":        {denied("/root/.ssh"), true, granted("/root/.ssh", true), ""},
 		"granted, nothing there":   {missing, true, granted("/srv", true), "bind-missing"},
 		"granted, engine's socket": {socket, true, granted("/srv", true), "engine-socket"},
+		"granted, another's name":  {linked, true, granted("/srv", true), "bind-caller"},
 		"granted elsewhere":        {denied("/srv/closed"), true, granted("/srv/other", true), "bind-caller"},
 	} {
 		_, refusals := Review(request(func(r *Request) { r.Caller = 1000 }, bindOf(c.s, c.readonly), c.site))
@@ -50,7 +53,7 @@ func TestDeniedSources(t *testing.T) {
 			t.Errorf("%s: %q, want %q: %+v", name, got, c.want, refusals)
 		}
 		for _, f := range refusals {
-			if f.ID == "bind-caller" && (!strings.Contains(f.GivesAway, "uid 1000") || strings.Contains(f.GivesAway, "exist")) {
+			if f.ID == "bind-caller" && (!strings.Contains(f.GivesAway, "uid 1000") || strings.Contains(f.GivesAway+f.Grant, "exist") || strings.Contains(f.Grant, "/srv/other\"")) {
 				t.Errorf("%s: says %q", name, f.GivesAway)
 			}
 		}

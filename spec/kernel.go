@@ -27,7 +27,7 @@ var maskedPaths = []string{
 	"/proc/scsi",
 	"/proc/timer_list",
 	"/proc/timer_stats",
-	"/sys/dev/block", // the host's disks, by number
+	"/sys/dev/block",                // the host's disks, by number
 	"/sys/devices/virtual/powercap", // energy as a side channel (moby GHSA-jq35-85cj-fj4p)
 	"/sys/firmware",
 	"/sys/fs/selinux",

@@ -96,6 +96,9 @@ func TestMountPlaceRule(t *testing.T) {
 		{rule, "unclean", added(tmpfsAt("/a/")), true},
 		{rule, "control character", added(tmpfsAt("/a\n")), true},
 		{rule, "the root", added(tmpfsAt("/")), true},
+		{rule, "the root first", together(gone("/dev/shm"), func(s *specs.Spec, _ *VerifyInput) {
+			s.Mounts = append([]specs.Mount{tmpfsAt("/")}, s.Mounts...)
+		}), true},
 		{rule, "elsewhere", added(tmpfsAt("/a")), false},
 		{rule, "twice", together(added(tmpfsAt("/a")), added(tmpfsAt("/a"))), true},
 		{rule, "in /proc", added(tmpfsAt("/proc/x")), true},
@@ -133,7 +136,7 @@ func TestMountPlaceRule(t *testing.T) {
 	}
 	// Another place in the order that hides nothing is told by its own words.
 	swapped("/dev", "/dev/pts")(s, nil)
-	if found := strings.Join(ask(t, rule, s, VerifyFor(in)), "\n"); !strings.Contains(found, "/dev is mounted after /dev/pts and hides it") {
+	if found := strings.Join(ask(t, rule, s, VerifyFor(in)), "\n"); !strings.Contains(found, `"/dev" hides the mount at "/dev/pts"`) {
 		t.Errorf("%s", found)
 	}
 	s, err = Build(in)
@@ -221,7 +224,8 @@ func TestHostTrees(t *testing.T) {
 			t.Errorf("%s: want %v", c.name, c.want)
 		}
 	}
-	if networkModeIn(own) != ownNetwork || networkModeIn(onHost) != hostNetwork || networkModeIn(joined) != joinedNetwork {
+	alone := &specs.Spec{Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: specs.NetworkNamespace}}}}
+	if networkModeIn(alone) != ownNetwork || networkModeIn(own) != ownNetwork || networkModeIn(onHost) != hostNetwork || networkModeIn(joined) != joinedNetwork {
 		t.Error("whose network it is")
 	}
 	sys := func(change func(m *specs.Mount)) specs.Mount {

@@ -128,10 +128,25 @@ func TestLimitRules(t *testing.T) {
 		{"limits", "huge pages", func(s *specs.Spec, _ *VerifyInput) { s.Linux.Resources.HugepageLimits = []specs.LinuxHugepageLimit{{}} }, true},
 		{"limits", "rdma", func(s *specs.Spec, _ *VerifyInput) { s.Linux.Resources.Rdma = map[string]specs.LinuxRdma{"a": {}} }, true},
 		{"limits", "network classes", func(s *specs.Spec, _ *VerifyInput) { s.Linux.Resources.Network = &specs.LinuxNetwork{} }, true},
+		{"limits", "killed one by one", func(s *specs.Spec, _ *VerifyInput) {
+			s.Linux.Resources.Unified = map[string]string{oomGroup: "0"}
+		}, true},
 		{"limits", "a file of the cgroup", func(s *specs.Spec, _ *VerifyInput) {
 			s.Linux.Resources.Unified = map[string]string{"memory.max": "1"}
 		}, true},
 	})
+}
+
+// Memory above the maximum is told, whatever is wrong with swap.
+func TestMemoryAboveMaximum(t *testing.T) {
+	in := testInput()
+	in.Limits.MaxMemory = 1 << 30
+	s, err := Build(in)
+	must(t, err)
+	s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: new(int64(1<<30 + 1))}
+	if found := strings.Join(ask(t, "limits", s, VerifyFor(in)), "\n"); !strings.Contains(found, "above the maximum") {
+		t.Errorf("%s", found)
+	}
 }
 
 func TestDeviceRule(t *testing.T) {
@@ -168,6 +183,7 @@ func TestDeviceRule(t *testing.T) {
 		{"devices", "no major", more(rule{Allow: true, Type: "c", Minor: n(3), Access: "r"}), true},
 		{"devices", "a terminal", more(rule{Allow: true, Type: "c", Major: n(136), Minor: n(7), Access: "rwm"}), false},
 		{"devices", "all of the first major", more(rule{Allow: true, Type: "c", Major: n(1), Access: "r"}), true},
+		{"devices", "all of the terminals' major", more(rule{Allow: true, Type: "c", Major: n(5), Minor: n(77), Access: "r"}), true},
 		{"devices", "kmsg", more(rule{Allow: true, Type: "c", Major: n(1), Minor: n(11), Access: "r"}), true},
 	})
 	if number(nil) != "*" || number(n(-7)) != "-7" {

@@ -37,9 +37,9 @@ type VerifyInput struct {
 	CgroupParent string
 	// Files are those the launcher made for this container.
 	Files HostFiles
-	// AppArmorProfile and SELinuxLabel are those that were loaded, "" where
-	// the host has none.
-	AppArmorProfile, SELinuxLabel string
+	// AppArmorProfile and the SELinux labels are those that were loaded, ""
+	// where the host has none.
+	AppArmorProfile, SELinuxLabel, SELinuxMountLabel string
 }
 
 // VerifyFor gives the input of Verify that belongs to one of Build. It looks
@@ -48,7 +48,7 @@ func VerifyFor(in Input) VerifyInput {
 	v := VerifyInput{
 		ID: in.ID, CgroupParent: in.CgroupParent, Files: in.Files,
 		Grants: in.Grants, IDs: in.IDs, Limits: in.Limits, Host: in.Host,
-		AppArmorProfile: in.AppArmorProfile, SELinuxLabel: in.SELinuxLabel,
+		AppArmorProfile: in.AppArmorProfile, SELinuxLabel: in.SELinuxLabel, SELinuxMountLabel: in.SELinuxMountLabel,
 		JoinNetwork: in.JoinNetwork, JoinSysfs: in.JoinSysfs,
 	}
 	for _, m := range in.Mounts {
@@ -206,12 +206,13 @@ func hostWritable(s *specs.Spec, v VerifyInput) bool {
 }
 
 func lsm(s *specs.Spec, v VerifyInput) []string {
-	p, g := s.Process, v.Grants
+	p, g, onFiles := s.Process, v.Grants, s.Linux.MountLabel
 	return slices.Concat(
 		violation(v.Host.AppArmor && p.ApparmorProfile == "" && !g.UnconfinedAppArmor, "no AppArmor profile"),
 		violation(p.ApparmorProfile != "" && p.ApparmorProfile != v.AppArmorProfile || p.ApparmorProfile == "unconfined", "AppArmor profile %q", p.ApparmorProfile),
 		violation(v.Host.SELinux && p.SelinuxLabel == "" && !g.LabelDisable, "no SELinux label"),
 		violation(p.SelinuxLabel != "" && p.SelinuxLabel != v.SELinuxLabel, "SELinux label %q", p.SelinuxLabel),
+		violation(onFiles != "" && onFiles != v.SELinuxMountLabel, "SELinux label %q of mounts", onFiles),
 	)
 }
 
@@ -245,6 +246,7 @@ func processIDs(s *specs.Spec, v VerifyInput) (bad []string) {
 func ownNamespacesPresent(s *specs.Spec, v VerifyInput) (bad []string) {
 	g := v.Grants
 	joins := v.JoinNetwork != ""
+	known := map[specs.LinuxNamespaceType]bool{}
 	bad = violation(joins && !heldPath().MatchString(v.JoinNetwork), "the network namespace to join is %q, not a held descriptor", v.JoinNetwork)
 	for _, n := range []struct {
 		typ     specs.LinuxNamespaceType
@@ -260,6 +262,7 @@ func ownNamespacesPresent(s *specs.Spec, v VerifyInput) (bad []string) {
 		{specs.NetworkNamespace, g.HostNetwork && !joins, v.JoinNetwork},
 	} {
 		count := 0
+		known[n.typ] = true
 		for _, have := range s.Linux.Namespaces {
 			if have.Type == n.typ {
 				count++
@@ -267,6 +270,9 @@ func ownNamespacesPresent(s *specs.Spec, v VerifyInput) (bad []string) {
 			}
 		}
 		bad = append(bad, violation(count > 1 || count == 0 && !n.granted, "there are %d %s namespaces", count, n.typ)...)
+	}
+	for _, have := range s.Linux.Namespaces {
+		bad = append(bad, violation(!known[have.Type], "a namespace of type %.64q", have.Type)...)
 	}
 	return bad
 }

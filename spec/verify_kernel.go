@@ -115,9 +115,10 @@ func allowedSysctls(s *specs.Spec, v VerifyInput) (bad []string) {
 		own[n.Type] = n.Path == ""
 	}
 	for name, value := range s.Linux.Sysctl {
+		// What nestedUserNS may be is looked at below.
 		ok := sysctlName(name) && NamespacedSysctl(name, own[specs.IPCNamespace], own[specs.NetworkNamespace]) ||
 			grantedSysctl(name, v.Grants, own[specs.UserNamespace]) ||
-			own[specs.UserNamespace] && (name == nestedUserNS && value == "0" || value != "" && value == sharedCounts[name])
+			own[specs.UserNamespace] && (name == nestedUserNS || value != "" && value == sharedCounts[name])
 		bad = append(bad, violation(!ok, "sysctl %.64q", name)...)
 	}
 	if own[specs.NetworkNamespace] {

@@ -84,10 +84,10 @@ func byteSize(s string) int64 {
 		s, unit = rest, 1024
 	}
 	n, err := strconv.ParseInt(s, 10, 52)
-	if err != nil || n < 0 {
+	if err != nil {
 		return 0
 	}
-	return n * unit
+	return max(n, 0) * unit
 }
 
 // kernelTypes are the file systems of the kernel, and where each belongs.
@@ -139,10 +139,6 @@ func mountPlaces(s *specs.Spec, v VerifyInput) (bad []string) {
 		i, there := at[d]
 		bad = append(bad, violation(!there || i >= len(kernelTypes), "%s is not mounted before all others", d)...)
 	}
-	for _, under := range [][2]string{{"/dev", "/dev/pts"}, {"/dev", "/dev/shm"}, {"/dev", "/dev/mqueue"}, {"/sys", "/sys/fs/cgroup"}} {
-		upper, there := at[under[1]]
-		bad = append(bad, violation(there && at[under[0]] > upper, "%s is mounted after %s and hides it", under[0], under[1])...)
-	}
 	for i, m := range s.Mounts {
 		for _, later := range s.Mounts[i+1:] {
 			bad = append(bad, violation(m.Destination != later.Destination && within(m.Destination, later.Destination), "%q hides the mount at %q", later.Destination, m.Destination)...)
@@ -162,8 +158,6 @@ func mountTypes(s *specs.Spec, v VerifyInput) (bad []string) {
 		ok := bind || !o.bind && m.Type == "tmpfs"
 		if want := kernelTypes[m.Destination]; want != "" && m.Destination != "/dev/shm" {
 			ok = m.Type == want && !o.bind || bind && hostTree(s, m, v.Grants) || joinedSys(s, m, v)
-		} else if m.Destination == "/dev/shm" && m.Type == "bind" {
-			ok = bind
 		}
 		bad = append(bad, violation(!ok, "type %q at %q", m.Type, m.Destination)...)
 		bad = append(bad, violation(len(o.other) > 0, "options %q at %q", o.other, m.Destination)...)

@@ -123,6 +123,7 @@ var mutations = []struct {
 	{"seccomp", "listener", func(_ *testing.T, s *specs.Spec) { s.Linux.Seccomp.ListenerPath = "/run/x" }},
 	{"lsm", "foreign AppArmor profile", func(_ *testing.T, s *specs.Spec) { s.Process.ApparmorProfile = "unconfined" }},
 	{"lsm", "foreign SELinux label", func(_ *testing.T, s *specs.Spec) { s.Process.SelinuxLabel = "spc_t" }},
+	{"lsm", "foreign SELinux label of mounts", func(_ *testing.T, s *specs.Spec) { s.Linux.MountLabel = "spc_t" }},
 	{"user-namespace", "none", func(_ *testing.T, s *specs.Spec) { dropNamespace(s, specs.UserNamespace) }},
 	{"user-namespace", "host root", func(_ *testing.T, s *specs.Spec) { s.Linux.UIDMappings[0].HostID = 0 }},
 	{"user-namespace", "other gids", func(_ *testing.T, s *specs.Spec) { s.Linux.GIDMappings[0].HostID++ }},
@@ -138,6 +139,9 @@ var mutations = []struct {
 	{"namespaces", "no network", func(_ *testing.T, s *specs.Spec) { dropNamespace(s, specs.NetworkNamespace) }},
 	{"namespaces", "no mount", func(_ *testing.T, s *specs.Spec) { dropNamespace(s, specs.MountNamespace) }},
 	{"namespaces", "no cgroup", func(_ *testing.T, s *specs.Spec) { dropNamespace(s, specs.CgroupNamespace) }},
+	{"namespaces", "of another type", func(_ *testing.T, s *specs.Spec) {
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace, Path: "/proc/1/ns/time"})
+	}},
 	{"namespaces", "joined", func(_ *testing.T, s *specs.Spec) { s.Linux.Namespaces[3].Path = "/proc/1/ns/pid" }},
 	{"namespaces", "twice", func(_ *testing.T, s *specs.Spec) {
 		s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0])

@@ -199,12 +199,20 @@ func (a *auditor) reports(ctx context.Context, seen *census, chosen []candidate,
 	return out, failed
 }
 
+// another says whether a process that began then is not the one the engine
+// meant.
+func (c candidate) another(started time.Duration) bool { return c.asked > 0 && started > c.asked }
+
 // look audits one container.
 func look(c candidate, others []audit.Neighbour, kernel string) (*audit.Report, error) {
 	r := &audit.Report{Subject: c.Subject, Time: time.Now().UTC(), Kernel: kernel}
 	var err error
 	if r.Facts, err = audit.Look(c.PID); err != nil {
 		return nil, err
+	}
+	// A number is given to another process as soon as its own has ended.
+	if c.another(r.Facts.Started) {
+		return nil, fail.New(fail.NotFound, "process %d has ended", c.PID)
 	}
 	var s *specs.Spec
 	if len(c.raw) > 0 {

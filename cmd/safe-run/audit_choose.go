@@ -143,7 +143,7 @@ func (c *census) byPID(pid int) (candidate, error) {
 			continue
 		}
 		if same, err := procFile(o.PID, "cgroup"); err == nil && same == cgroup && !rootCgroup(cgroup) {
-			o.PID = pid
+			o.PID, o.asked = pid, 0
 			o.raw = nil // it describes the first process
 			return o, nil
 		}

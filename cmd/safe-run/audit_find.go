@@ -45,7 +45,8 @@ type candidate struct {
 	names []string // it is found by these beside its id
 	group string   // containers with the same one share namespaces on purpose (a pod)
 	live  bool
-	raw   []byte // its specification as JSON; nil if nobody knows it
+	asked time.Duration // since boot, when its engine said which process it is; 0: not by an engine
+	raw   []byte        // its specification as JSON; nil if nobody knows it
 	met   *audit.Neighbour
 }
 
@@ -156,6 +157,7 @@ func inventory(ctx context.Context, address string) ([]candidate, error) {
 			return nil, fmt.Errorf("namespace %.80q: %w", ns, err)
 		}
 		pids := map[string]int{}
+		asked := sinceBoot()
 		for _, t := range tasks.Tasks {
 			switch t.Status {
 			case task.Status_RUNNING, task.Status_PAUSED, task.Status_PAUSING:
@@ -167,10 +169,21 @@ func inventory(ctx context.Context, address string) ([]candidate, error) {
 			return nil, fmt.Errorf("namespace %.80q: %w", ns, err)
 		}
 		for _, c := range listed {
-			out = append(out, candidateOf(address, ns, c, pids[c.ID]))
+			one := candidateOf(address, ns, c, pids[c.ID])
+			one.asked = asked
+			out = append(out, one)
 		}
 	}
 	return out, nil
+}
+
+// sinceBoot is now by the clock that the start of processes is told in.
+func sinceBoot() time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
 }
 
 // reachable says whether a containerd of root's listens there, and counts

@@ -187,3 +187,26 @@ func TestDeafEngines(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 }
+
+// A number that was given to another process after the engine was asked is
+// not the container's.
+func TestAnotherProcess(t *testing.T) {
+	f, err := audit.Look(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := sinceBoot()
+	if f.Started <= 0 || f.Started > now || now-f.Started > time.Hour {
+		t.Errorf("began at %s, now it is %s", f.Started, now)
+	}
+	for asked, want := range map[time.Duration]bool{0: false, now: false, f.Started: false, f.Started - 1: true} {
+		c := candidate{Subject: audit.Subject{ID: "x", PID: os.Getpid()}, asked: asked}
+		if c.another(f.Started) != want {
+			t.Errorf("asked at %s, began at %s", asked, f.Started)
+		}
+	}
+	c := candidate{Subject: audit.Subject{ID: "x", PID: os.Getpid()}, asked: 1}
+	if _, err := look(c, nil, ""); fail.KindOf(err) != fail.NotFound {
+		t.Error(err)
+	}
+}

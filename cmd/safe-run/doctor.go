@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -28,9 +27,7 @@ safe-run does not work; FAIL, launches are refused. It ends with 1 if something 
 		RunE: func(c *cobra.Command, _ []string) error {
 			checks := doctor.Judge(doctor.Gather(c.Context(), doctorQuery(e)))
 			if asJSON {
-				enc := json.NewEncoder(os.Stdout)
-				enc.SetIndent("", "  ")
-				if err := enc.Encode(checks); err != nil {
+				if err := printJSON(os.Stdout, checks, true); err != nil {
 					return err
 				}
 			} else {

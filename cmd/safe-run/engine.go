@@ -54,6 +54,9 @@ func (s *session) at() engine.Target {
 // connect opens state and containerd, starting the embedded engine if there
 // is no other. ahead may hold a client that was dialed already; it may be nil.
 func connect(ctx context.Context, address, namespace string, ahead <-chan dialed) (*session, error) {
+	if err := enoughFiles(); err != nil {
+		return nil, err
+	}
 	root, run := place()
 	st, err := store.Open(root, run)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/safe-run/safe-run/internal/fail"
 )
 
-// leastRoom is what a file system needs to have free to count as not full:
-// less than that holds no container's records.
+// A file system with less than that free holds no container's records: it
+// counts as full.
 const (
 	leastBytes  = 64 << 10
 	leastInodes = 8
@@ -40,4 +40,18 @@ func roomHint(kind fail.Kind) string {
 		}
 	}
 	return ""
+}
+
+// leastFiles is how many files a launch holds open at the same time, and some.
+const leastFiles = 64
+
+// enoughFiles refuses to begin where it would end half-way, in whatever needs
+// one file too many. Go has raised the soft limit to the hard one.
+func enoughFiles() error {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur >= leastFiles {
+		return nil
+	}
+	return fail.New(fail.HostCannot, "this process may open no more than %d files (RLIMIT_NOFILE), and safe-run needs %d", limit.Cur, leastFiles).
+		Hint("ulimit -n 1024, or LimitNOFILE= of the unit it is started from")
 }

@@ -38,7 +38,8 @@ type Context struct {
 func NewContext() (Context, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
-		return Context{}, fail.Wrap(fail.Internal, err, "finding the working directory")
+		return Context{}, fail.New(fail.HostCannot, "the directory this was started in cannot be found: %v", err).
+			Hint("it may have been removed: cd to another one")
 	}
 	caller, err := CallerOf(os.Geteuid(), os.LookupEnv)
 	if err != nil {

@@ -117,6 +117,7 @@ const maxShimDir = 42
 func (e *Engine) writeConfig() error {
 	tmp := e.configPath() + ".new"
 	if err := os.WriteFile(tmp, []byte(e.config()), 0o600); err != nil {
+		_ = os.Remove(tmp)
 		return err
 	}
 	return os.Rename(tmp, e.configPath())

@@ -51,6 +51,9 @@ func Locate() (string, error) {
 
 func locate(exe string) (string, error) {
 	real, err := filepath.EvalSymlinks(exe)
+	if errors.Is(err, os.ErrNotExist) { // removed since it was started; the engine need not be
+		real, err = exe, nil
+	}
 	if err != nil {
 		return "", fail.Wrap(fail.Internal, err, "finding the path of this program")
 	}
@@ -151,6 +154,10 @@ func (e *Engine) prepare() error {
 	}{
 		{filepath.Dir(e.root), 0o711},
 		{e.root, 0o700},
+		// containerd makes the last of these at its first use, and if it cannot,
+		// does not try again for as long as it runs.
+		{filepath.Join(e.root, "io.containerd.content.v1.content"), 0o700},
+		{filepath.Join(e.root, "io.containerd.content.v1.content", "ingest"), 0o700},
 		{filepath.Dir(e.state), 0o711},
 		{e.state, 0o711},
 		{filepath.Join(e.state, "s"), 0o700},

@@ -22,7 +22,8 @@ func TestTidy(t *testing.T) {
 	}
 	data := filepath.Join(dir, "layer", "data")
 	old, young, empty := filepath.Join(e.Temp(), "old"), filepath.Join(e.Temp(), "young"), filepath.Join(e.Temp(), "empty")
-	for _, d := range []string{data, old, young, empty} {
+	future := filepath.Join(e.Temp(), "future") // from before the clock was set back
+	for _, d := range []string{data, old, young, empty, future} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -32,6 +33,9 @@ func TestTidy(t *testing.T) {
 		if err := os.Chtimes(d, past, past); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.Chtimes(future, past.Add(2*time.Hour), past.Add(2*time.Hour)); err != nil {
+		t.Fatal(err)
 	}
 	for _, d := range []string{old, young} {
 		if err := unix.Mount(filepath.Dir(data), d, "", unix.MS_BIND, ""); err != nil {

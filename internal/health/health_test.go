@@ -140,6 +140,34 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestClock: a start in the future, as a clock that was set back leaves it, does
+// not make the start period longer; one long ago ends it.
+func TestClock(t *testing.T) {
+	for _, tc := range []struct {
+		off  time.Duration
+		want string
+	}{
+		{10 * 365 * 24 * time.Hour, "unhealthy"},
+		{-10 * 365 * 24 * time.Hour, "unhealthy"},
+		{0, "unhealthy"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var last store.Health
+			m := Monitor{
+				Check:   spec.Healthcheck{Test: []string{"CMD", "false"}, Interval: second, Timeout: second, StartPeriod: 5 * second, Retries: 2},
+				Probe:   func(context.Context) (int, []byte, error) { return 1, nil, nil },
+				Changed: func(h store.Health, _ bool) { last = h },
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*second)
+			defer cancel()
+			m.Run(ctx, time.Now().Add(tc.off).Round(0))
+			if last.Status != tc.want {
+				t.Errorf("started %v from now: %s", tc.off, last.Status)
+			}
+		})
+	}
+}
+
 func TestResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/docker/go-units"
 
@@ -119,10 +121,23 @@ func Parse(driver string, opts map[string]string) (Config, error) {
 			return Config{}, fail.New(fail.Usage, "the value of log opt %q is longer than %d bytes", key, optionSize)
 		}
 		if err := o.set(&c, v); err != nil {
-			return Config{}, fail.Wrap(fail.Usage, err, "log opt %s=%.80q", key, v)
+			return Config{}, fail.New(fail.Usage, "log opt %s=%.80q: %s", key, v, printable(err.Error()))
 		}
 	}
 	return c, nil
+}
+
+// printable is the text of an error whose author may have put the value into it as it is.
+func printable(s string) string {
+	if len(s) > 300 {
+		s = s[:300] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 func refuse(format string, args ...any) error { return fail.New(fail.Usage, format, args...) }

@@ -332,6 +332,7 @@ func (f Forwarding) save(s forwardingState) error {
 		return err
 	}
 	if err := os.WriteFile(f.State+".new", b, 0o600); err != nil {
+		_ = os.Remove(f.State + ".new")
 		return err
 	}
 	return os.Rename(f.State+".new", f.State)

@@ -17,20 +17,22 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/safe-run/safe-run/tests/harness"
 )
 
 // ground is what the tests stand on; set up once by TestMain.
 type ground struct {
-	repo   string // root of the checkout
-	bin    string // build/safe-run
-	faulty string // build/safe-run-faults, the same with points of failure
-	probe  string // build/probe
-	ctr    string // build/engine/ctr
-	dir    string // of this run, removed at the end
-	root   string // SAFE_RUN_ROOT
-	state  string // SAFE_RUN_STATE
-	socket string // containerd's
-	lan    *lan   // the neighbour
+	repo   string       // root of the checkout
+	bin    string       // build/safe-run
+	faulty string       // build/safe-run-faults, the same with points of failure
+	probe  string       // build/probe
+	ctr    string       // build/engine/ctr
+	dir    string       // of this run, removed at the end
+	root   string       // SAFE_RUN_ROOT
+	state  string       // SAFE_RUN_STATE
+	socket string       // containerd's
+	lan    *harness.Lan // the neighbour
 }
 
 // here is set by TestMain and only read by the tests, but for elsewhere.
@@ -59,10 +61,10 @@ func runAll(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, tearDown()) }()
-	if here.lan, err = connectLan(); err != nil {
+	if here.lan, err = harness.ConnectLan(); err != nil {
 		return 1, err
 	}
-	defer here.lan.close()
+	defer here.lan.Close()
 	return m.Run(), nil
 }
 

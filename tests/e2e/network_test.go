@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/safe-run/safe-run/tests/harness"
 )
 
 // TestPublishLoopback: a port published on 127.0.0.1 is for this host alone,
@@ -24,28 +26,28 @@ func TestPublishLoopback(t *testing.T) {
 	if strings.Contains(b.stderr.String(), "all addresses") {
 		t.Errorf("a loopback port is told as open: %s", b.stderr)
 	}
-	if body, err := get("http://"+hostAddr+":18080/", here.lan); err == nil {
+	if body, err := harness.Get("http://"+harness.HostAddr+":18080/", here.lan); err == nil {
 		t.Errorf("the neighbour got %q from a port of 127.0.0.1", body)
 	}
 	address := strings.TrimSpace(addressOf(t, b.id))
 	for _, route := range []string{address + "/32", "127.0.0.1/32"} {
 		// A hostile neighbour routes the container's address, or even loopback, to this host.
-		add := exec.Command("sh", "-c", "sysctl -qw net.ipv4.conf.all.route_localnet=1; ip route replace "+route+" via "+hostAddr+" dev wire; ip route del local 127.0.0.1 table local 2>/dev/null; true")
-		add.Args = append(here.lan.command("true").Args[:2], add.Args...)
+		add := exec.Command("sh", "-c", "sysctl -qw net.ipv4.conf.all.route_localnet=1; ip route replace "+route+" via "+harness.HostAddr+" dev wire; ip route del local 127.0.0.1 table local 2>/dev/null; true")
+		add.Args = append(here.lan.Command("true").Args[:2], add.Args...)
 		add.Path = "/usr/bin/nsenter"
 		if out, err := add.CombinedOutput(); err != nil {
 			t.Fatalf("%s: %s", err, out)
 		}
 	}
 	t.Cleanup(func() {
-		_ = here.lan.command("sh", "-c", "ip route del "+address+"/32; ip route del 127.0.0.1/32 dev wire; ip route add local 127.0.0.1 dev lo table local").Run()
+		_ = here.lan.Command("sh", "-c", "ip route del "+address+"/32; ip route del 127.0.0.1/32 dev wire; ip route add local 127.0.0.1 dev lo table local").Run()
 	})
 	for _, url := range []string{"http://" + address + ":80/", "http://127.0.0.1:18080/"} {
-		if body, err := get(url, here.lan); err == nil {
+		if body, err := harness.Get(url, here.lan); err == nil {
 			t.Errorf("the neighbour got %q from %s", body, url)
 		}
 	}
-	if _, err := get("http://127.0.0.1:18080/", nil); err != nil {
+	if _, err := harness.Get("http://127.0.0.1:18080/", nil); err != nil {
 		t.Errorf("the host itself: %v", err)
 	}
 }
@@ -71,41 +73,41 @@ func addressOf(t *testing.T, id string) string {
 func TestPublishForms(t *testing.T) {
 	before := take(t)
 	t.Cleanup(func() { settle(t, before) })
-	b := beside(t, answers("http://127.0.0.1:18081/", nil), web("-p", "18081:80", "-p", hostAddr+":18082:80", "-p", "[::1]:18083:80/tcp", "-p", "18090-18092:80-82", "-p", "published=18084,target=80")...)
+	b := beside(t, answers("http://127.0.0.1:18081/", nil), web("-p", "18081:80", "-p", harness.HostAddr+":18082:80", "-p", "[::1]:18083:80/tcp", "-p", "18090-18092:80-82", "-p", "published=18084,target=80")...)
 	if !strings.Contains(b.stderr.String(), "all addresses") {
 		t.Errorf("a port open to all is not told: %q", b.stderr)
 	}
 	for _, c := range []struct {
 		url  string
-		from *lan
+		from *harness.Lan
 		ok   bool
 	}{
 		{"http://127.0.0.1:18081/", nil, true},
-		{"http://" + hostAddr + ":18081/", nil, true},
+		{"http://" + harness.HostAddr + ":18081/", nil, true},
 		{"http://[::1]:18081/", nil, true},
-		{"http://[" + hostAddr6 + "]:18081/", nil, true},
-		{"http://" + hostAddr + ":18081/", here.lan, true},
-		{"http://[" + hostAddr6 + "]:18081/", here.lan, true},
+		{"http://[" + harness.HostAddr6 + "]:18081/", nil, true},
+		{"http://" + harness.HostAddr + ":18081/", here.lan, true},
+		{"http://[" + harness.HostAddr6 + "]:18081/", here.lan, true},
 		{"http://127.0.0.1:18082/", nil, false},
-		{"http://" + hostAddr + ":18082/", nil, true},
-		{"http://" + hostAddr + ":18082/", here.lan, true},
+		{"http://" + harness.HostAddr + ":18082/", nil, true},
+		{"http://" + harness.HostAddr + ":18082/", here.lan, true},
 		{"http://[::1]:18083/", nil, true},
 		{"http://127.0.0.1:18083/", nil, false},
-		{"http://[" + hostAddr6 + "]:18083/", here.lan, false},
-		{"http://" + hostAddr + ":18090/", here.lan, true},
-		{"http://" + hostAddr + ":18091/", here.lan, false}, // nobody listens on 81 inside
-		{"http://" + hostAddr + ":18084/", here.lan, true},
+		{"http://[" + harness.HostAddr6 + "]:18083/", here.lan, false},
+		{"http://" + harness.HostAddr + ":18090/", here.lan, true},
+		{"http://" + harness.HostAddr + ":18091/", here.lan, false}, // nobody listens on 81 inside
+		{"http://" + harness.HostAddr + ":18084/", here.lan, true},
 	} {
-		if body, err := get(c.url, c.from); (err == nil && body == "served\n") != c.ok {
+		if body, err := harness.Get(c.url, c.from); (err == nil && body == "served\n") != c.ok {
 			t.Errorf("%s (from the neighbour: %v): %q, %v; wanted reached = %v", c.url, c.from != nil, body, err, c.ok)
 		}
 	}
 	// A container reaches what is published to all, as docker has it.
-	if r := sh("timeout 3 wget -q -O - http://" + hostAddr + ":18081/"); r.stdout != "served\n" {
+	if r := sh("timeout 3 wget -q -O - http://" + harness.HostAddr + ":18081/"); r.stdout != "served\n" {
 		t.Errorf("another container: %s", r)
 	}
 	// The container reaches itself by its published port (hairpin).
-	r := sh("echo own >/tmp/index.html; httpd -p 8000 -h /tmp; sleep 0.2; timeout 3 wget -q -O - http://"+hostAddr+":18095/", "-p", "18095:8000")
+	r := sh("echo own >/tmp/index.html; httpd -p 8000 -h /tmp; sleep 0.2; timeout 3 wget -q -O - http://"+harness.HostAddr+":18095/", "-p", "18095:8000")
 	if r.stdout != "own\n" {
 		t.Errorf("hairpin: %s", r)
 	}
@@ -116,12 +118,12 @@ func TestPublishUDP(t *testing.T) {
 	before := take(t)
 	t.Cleanup(func() { settle(t, before) })
 	beside(t, nil, "-p", "18085:9000/udp", "safe-run-probe", "echo-udp", ":9000")
-	for _, to := range []string{"127.0.0.1", "[::1]", hostAddr, "[" + hostAddr6 + "]"} {
+	for _, to := range []string{"127.0.0.1", "[::1]", harness.HostAddr, "[" + harness.HostAddr6 + "]"} {
 		if err := retry(func() error { return ping(to + ":18085") }); err != nil {
 			t.Errorf("%s: %v", to, err)
 		}
 	}
-	if err := here.lan.inside(func() error { return retry(func() error { return ping(hostAddr + ":18085") }) }); err != nil {
+	if err := here.lan.Inside(func() error { return retry(func() error { return ping(harness.HostAddr + ":18085") }) }); err != nil {
 		t.Errorf("from the neighbour: %v", err)
 	}
 }
@@ -164,7 +166,7 @@ func TestPublishRandom(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if err := retry(answers("http://"+hostAddr+":"+port+"/", here.lan)); err != nil {
+	if err := retry(answers("http://"+harness.HostAddr+":"+port+"/", here.lan)); err != nil {
 		t.Errorf("port %q: %v", port, err)
 	}
 }
@@ -183,7 +185,7 @@ func retry(f func() error) (err error) {
 func TestPortInUse(t *testing.T) {
 	before := take(t)
 	t.Cleanup(func() { settle(t, before) })
-	for _, p := range []string{"2222:80", "127.0.0.1:2222:80", hostAddr + ":2222:80"} {
+	for _, p := range []string{"2222:80", "127.0.0.1:2222:80", harness.HostAddr + ":2222:80"} {
 		r := run("--rm", "-p", p, "busybox", "true")
 		if r.code != 125 || !strings.Contains(r.stderr, "2222") || !strings.Contains(r.stderr, "in use") {
 			t.Errorf("-p %s: %s", p, r)
@@ -204,19 +206,19 @@ func TestPortInUse(t *testing.T) {
 func TestEgress(t *testing.T) {
 	before := take(t)
 	wget := "timeout 2 wget -q -O - http://%s/"
-	for _, a := range []string{lanAddr, worldAddr, "[" + worldAddr6 + "]"} {
+	for _, a := range []string{harness.LanAddr, harness.WorldAddr, "[" + harness.WorldAddr6 + "]"} {
 		if r := sh(fmt.Sprintf(wget, a)); r.code != 0 || !strings.HasPrefix(r.stdout, "you are ") {
 			t.Errorf("%s is not reached: %s", a, r)
 		}
 	}
-	if r := sh(fmt.Sprintf(wget, worldAddr)); strings.TrimSpace(r.stdout) != "you are "+hostAddr {
+	if r := sh(fmt.Sprintf(wget, harness.WorldAddr)); strings.TrimSpace(r.stdout) != "you are "+harness.HostAddr {
 		t.Errorf("not masqueraded: %s", r)
 	}
-	for _, a := range metadata {
+	for _, a := range harness.Metadata() {
 		if strings.Contains(a, ":") {
 			a = "[" + a + "]"
 		}
-		if _, err := get("http://"+a+"/", nil); err != nil {
+		if _, err := harness.Get("http://"+a+"/", nil); err != nil {
 			t.Errorf("the host itself does not reach %s: %v", a, err)
 		}
 		r := sh(fmt.Sprintf(wget, a))
@@ -229,7 +231,7 @@ func TestEgress(t *testing.T) {
 		t.Errorf("metadata in octal: %s", r)
 	}
 	// The host's own service, by each of the host's addresses.
-	script := "gw=$(ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'); for a in $gw " + hostAddr + " " + lanAddr + "; do timeout 2 wget -q -O /dev/null http://$a:2222/ && echo reached $a; done; true"
+	script := "gw=$(ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'); for a in $gw " + harness.HostAddr + " " + harness.LanAddr + "; do timeout 2 wget -q -O /dev/null http://$a:2222/ && echo reached $a; done; true"
 	if r := sh(script); r.stdout != "" || r.code != 0 {
 		t.Errorf("a service of the host: %s", r)
 	}
@@ -278,14 +280,14 @@ func TestNeighbours(t *testing.T) {
 		}
 		b.end()
 	}
-	if r := sh("timeout 2 wget -q -O - http://"+worldAddr+"/", "--network", "e2e-icc"); r.code != 0 {
+	if r := sh("timeout 2 wget -q -O - http://"+harness.WorldAddr+"/", "--network", "e2e-icc"); r.code != 0 {
 		t.Errorf("no way out of an icc network: %s", r)
 	}
 	for _, n := range []string{"e2e-in", "e2e-shut"} {
 		for _, try := range []string{
-			"timeout 1 wget -q -O - http://" + worldAddr + "/", "timeout 1 wget -q -O - http://[" + worldAddr6 + "]/", "timeout 1 wget -q -O - http://" + lanAddr + "/",
-			"timeout 1 wget -q -O - http://" + hostAddr + ":2222/", "echo x | nc -u -w 1 " + lanAddr + " 7 | grep x", "timeout 3 nslookup example.org",
-			"timeout 3 nslookup example.org " + lanAddr, "ip route add default via $(ip -o -4 addr show eth0 | awk '{print $4}' | sed 's/[0-9]*\\/.*/1/')",
+			"timeout 1 wget -q -O - http://" + harness.WorldAddr + "/", "timeout 1 wget -q -O - http://[" + harness.WorldAddr6 + "]/", "timeout 1 wget -q -O - http://" + harness.LanAddr + "/",
+			"timeout 1 wget -q -O - http://" + harness.HostAddr + ":2222/", "echo x | nc -u -w 1 " + harness.LanAddr + " 7 | grep x", "timeout 3 nslookup example.org",
+			"timeout 3 nslookup example.org " + harness.LanAddr, "ip route add default via $(ip -o -4 addr show eth0 | awk '{print $4}' | sed 's/[0-9]*\\/.*/1/')",
 		} {
 			if r := sh(try, "--network", n); r.code == 0 {
 				t.Errorf("a way out of %s: %q: %s", n, try, r)
@@ -376,15 +378,15 @@ func TestJoinNetwork(t *testing.T) {
 // TestEgressList: only what is listed is reached, by address and by name.
 func TestEgressList(t *testing.T) {
 	before := take(t)
-	try := "for u in http://" + worldAddr + "/ http://" + worldAddr + ":8443/ http://" + lanAddr + "/ http://[" + worldAddr6 + "]/; do timeout 1 wget -q -O /dev/null $u && echo $u; done; true"
+	try := "for u in http://" + harness.WorldAddr + "/ http://" + harness.WorldAddr + ":8443/ http://" + harness.LanAddr + "/ http://[" + harness.WorldAddr6 + "]/; do timeout 1 wget -q -O /dev/null $u && echo $u; done; true"
 	for _, c := range []struct{ egress, want string }{
 		{"all", "http://203.0.113.5/\nhttp://203.0.113.5:8443/\nhttp://198.51.100.2/\nhttp://[fd53:113::5]/\n"},
 		{"none", ""},
-		{worldAddr + ":80", "http://203.0.113.5/\n"},
-		{worldAddr + ":8000-9000", "http://203.0.113.5:8443/\n"},
+		{harness.WorldAddr + ":80", "http://203.0.113.5/\n"},
+		{harness.WorldAddr + ":8000-9000", "http://203.0.113.5:8443/\n"},
 		{"203.0.113.0/24:*", "http://203.0.113.5/\nhttp://203.0.113.5:8443/\n"},
-		{"[" + worldAddr6 + "]:80," + lanAddr + ":80", "http://198.51.100.2/\nhttp://[fd53:113::5]/\n"},
-		{worldAddr + ":80/udp", ""},
+		{"[" + harness.WorldAddr6 + "]:80," + harness.LanAddr + ":80", "http://198.51.100.2/\nhttp://[fd53:113::5]/\n"},
+		{harness.WorldAddr + ":80/udp", ""},
 		{"0.0.0.0/0:80", "http://203.0.113.5/\nhttp://198.51.100.2/\n"},
 	} {
 		if r := sh(try, "--egress", c.egress); r.code != 0 || r.stdout != c.want {
@@ -399,28 +401,28 @@ func TestEgressList(t *testing.T) {
 func TestEgressNames(t *testing.T) {
 	before := take(t)
 	try := func(name string) string { return "timeout 4 wget -q -O - http://" + name + "/" }
-	flags := []string{"--dns", lanAddr, "--egress", "listed.test:80,rebind.test:80"}
-	if r := sh(try("listed.test"), flags...); r.stdout != "you are "+hostAddr+"\n" {
+	flags := []string{"--dns", harness.LanAddr, "--egress", "listed.test:80,rebind.test:80"}
+	if r := sh(try("listed.test"), flags...); r.stdout != "you are "+harness.HostAddr+"\n" {
 		t.Errorf("a listed name: %s", r)
 	}
-	if r := sh(try("LISTED.test"), flags...); r.stdout != "you are "+hostAddr+"\n" {
+	if r := sh(try("LISTED.test"), flags...); r.stdout != "you are "+harness.HostAddr+"\n" {
 		t.Errorf("a listed name in capitals: %s", r)
 	}
-	for _, n := range []string{"other.test", "rebind.test", "secret.other.test", lanAddr, "169.254.169.254"} {
+	for _, n := range []string{"other.test", "rebind.test", "secret.other.test", harness.LanAddr, "169.254.169.254"} {
 		if r := sh(try(n), flags...); r.code == 0 {
 			t.Errorf("%s: %s", n, r)
 		}
 	}
 	for _, n := range []string{"other.test.", "secret.other.test."} {
-		if _, asked := here.lan.asked.Load(n); asked {
+		if here.lan.Asked(n) {
 			t.Errorf("the name server was asked for %s, which is not listed", n)
 		}
 	}
-	if r := sh("nslookup secret.other.test "+lanAddr, flags...); r.code == 0 {
+	if r := sh("nslookup secret.other.test "+harness.LanAddr, flags...); r.code == 0 {
 		t.Errorf("the name server itself is reached: %s", r)
 	}
 	// Without a list the name server is asked for everything.
-	if r := sh(try("other.test"), "--dns", lanAddr); r.stdout != "you are "+hostAddr+"\n" {
+	if r := sh(try("other.test"), "--dns", harness.LanAddr); r.stdout != "you are "+harness.HostAddr+"\n" {
 		t.Errorf("--dns: %s", r)
 	}
 	settle(t, before)
@@ -436,7 +438,7 @@ func TestReusedAddress(t *testing.T) {
 	}
 	t.Cleanup(func() { run("network", "rm", "e2e-reuse") })
 	flags := []string{"--network", "e2e-reuse", "--ip", "10.78.0.9"}
-	send := "echo-udp :9000 " + lanAddr + ":7"
+	send := "echo-udp :9000 " + harness.LanAddr + ":7"
 	probe := func(more ...string) answer {
 		return run(append(append(append([]string{"--rm"}, flags...), more...), append([]string{"safe-run-probe"}, strings.Fields(send)...)...)...)
 	}
@@ -464,8 +466,8 @@ func TestForwardDropped(t *testing.T) {
 				t.Fatalf("%s: %s", err, out)
 			}
 			before := take(t)
-			b := beside(t, answers("http://"+hostAddr+":18093/", here.lan), web("-p", "18093:80")...)
-			for _, a := range []string{worldAddr, "[" + worldAddr6 + "]"} {
+			b := beside(t, answers("http://"+harness.HostAddr+":18093/", here.lan), web("-p", "18093:80")...)
+			for _, a := range []string{harness.WorldAddr, "[" + harness.WorldAddr6 + "]"} {
 				if r := sh("timeout 2 wget -q -O - http://" + a + "/"); r.code != 0 {
 					t.Errorf("%s is not reached: %s", a, r)
 				}

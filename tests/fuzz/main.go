@@ -88,12 +88,13 @@ func run(ctx context.Context, each time.Duration, jobs int, match string, listOn
 	return failed, ctx.Err()
 }
 
-// fuzz runs one target with one worker. Building and the inputs found earlier
-// come before the time counts.
+// fuzz runs one target with one worker. The inputs found earlier are tried
+// first, within its time. Inputs are made small only for some seconds: where a
+// map or a clock decides which code runs, Go would try for a minute each.
 func (t target) fuzz(ctx context.Context, each time.Duration) result {
 	ctx, cancel := context.WithTimeout(ctx, each+20*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-fuzz=^"+t.name+"$", "-fuzztime="+each.String(), "-parallel=1", t.pkg)
+	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-fuzz=^"+t.name+"$", "-fuzztime="+each.String(), "-fuzzminimizetime=5s", "-parallel=1", t.pkg)
 	// go test has children of its own: the test, and its worker.
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }

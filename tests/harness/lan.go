@@ -136,7 +136,14 @@ func (l *Lan) Command(name string, args ...string) *exec.Cmd {
 func (l *Lan) Inside(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// /proc/self is the first thread, which is to stay where it is.
+			defer runtime.UnlockOSThread()
+			done <- l.Inside(f)
+			return
+		}
+		// Never unlocked: the thread ends with the goroutine.
 		if err := unix.Setns(int(l.ns.Fd()), unix.CLONE_NEWNET); err != nil {
 			done <- err
 			return

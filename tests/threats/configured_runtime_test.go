@@ -23,7 +23,7 @@ func TestC7(t *testing.T) {
 	}
 	before := u.ground.Inventory(t)
 	// A key the runtime does not know is one it ignores.
-	for _, l := range []lost{
+	for _, l := range someOf([]lost{
 		{`s/"noNewPrivileges":true/"unknown":true/`, "NoNewPrivs", nil},
 		{`s/"seccomp":{/"unknown":{/`, "Seccomp", nil},
 		{`s/"readonly":true/"unknown":true/`, "mount /", nil},
@@ -41,7 +41,7 @@ func TestC7(t *testing.T) {
 		{`s/"capabilities":{[^}]*}/"capabilities":{}/`, "Cap", []string{"--cap-add", "CHOWN"}},
 		{`s/"uid":1000/"uid":0/`, "Uid", []string{"-u", "1000"}},
 		{`s/"additionalGids":\[[^]]*\]/"additionalGids":[0,10]/`, "Groups", nil},
-	} {
+	}) {
 		if l.what == "" {
 			u.stopped(t, l.edit, l.flags...)
 			continue
@@ -79,11 +79,11 @@ func TestC8(t *testing.T) {
 	row(t, "C8")
 	u := withUnfaithful(t)
 	dir := t.TempDir()
-	flags := []string{"-v", dir + ":/src:ro", "--tmpfs", "/scratch:size=1m", "--ulimit", "fsize=4096", "--cpus", "0.5", "-m", "512m", "--memory-swap", "1g", "--sysctl", "net.core.somaxconn=77", "--sysctl", "kernel.shmmni=123"}
+	flags := []string{"-v", dir + ":/src:ro", "--tmpfs", "/scratch:size=1m", "--ulimit", "fsize=4096", "--cpus", "0.5", "-m", "512m", "--memory-swap", "1g", "--sysctl", "net.ipv4.tcp_keepalive_time=77", "--sysctl", "kernel.shmmni=123"}
 	if a := u.ground.Run(append(append([]string{"run", "--rm"}, flags...), "busybox", "echo", "RAN")...); a.Stdout != "RAN\n" {
 		t.Fatal(a)
 	}
-	for _, l := range []lost{
+	for _, l := range someOf([]lost{
 		{`s/,"nr_inodes=65536"//`, `"/dev/shm"`, nil},
 		{`s/"size=67108864"/"size=0"/`, `"/dev/shm"`, nil},
 		{`s/,"size=67108864"//2`, `"/tmp"`, nil},
@@ -98,10 +98,10 @@ func TestC8(t *testing.T) {
 		{`s/"swap":/"unknown":/`, "memory.", nil},
 		{`s/"limit":536870912/"limit":1073741824/`, "memory", nil},
 		{`s/"oomScoreAdj":[0-9]*/"unknown":0/`, "oom_score_adj", []string{"--oom-score-adj", "500"}},
-		{`s/"net.core.somaxconn":"77"/"net.core.somaxconn":"78"/`, "net.core.somaxconn", nil},
+		{`s/"net.ipv4.tcp_keepalive_time":"77"/"net.ipv4.tcp_keepalive_time":"78"/`, "net.ipv4.tcp_keepalive_time", nil},
 		{`s/"sysctl":/"unknown":/`, "net.ipv4.ping_group_range", nil},
 		{`s/"kernel.shmmni":"123"/"kernel.shmmni":"124"/`, "kernel.shmmni", nil},
-	} {
+	}) {
 		if l.what == "" {
 			u.stopped(t, l.edit, append(flags, l.flags...)...)
 			continue
@@ -122,6 +122,9 @@ func TestC13(t *testing.T) {
 		{`s/"linux":{/"linux":{"devices":[{"path":"\/dev\/tty1","type":"c","major":4,"minor":1,"fileMode":438,"uid":0,"gid":0}],/`, "/dev/tty1", nil},
 		{`s/"devices":\[{"allow":false,"access":"rwm"}/"devices":[{"allow":true,"access":"rwm"}/`, "device", nil},
 	} {
+		if l.what == "device" && host.Probe().CgroupV2 {
+			continue // a program in the kernel, which cannot be read back
+		}
 		u.found(t, l.edit, l.what, l.flags...)
 	}
 	// The engine that comes along has no such plugins (see C12 too).

@@ -87,6 +87,13 @@ func makeNode(t *testing.T, p string, kind, major, minor uint32) {
 	must(t, unix.Mknod(p, kind|0o666, int(unix.Mkdev(major, minor))))
 }
 
+func listenTCP(t *testing.T, at string) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", at)
+	must(t, err)
+	return l
+}
+
 // listen makes a unix socket somebody listens on.
 func listen(t *testing.T, p string) string {
 	t.Helper()

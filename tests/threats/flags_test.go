@@ -25,7 +25,7 @@ func refusedEach(t *testing.T, all attempts) {
 	t.Helper()
 	before := here.Inventory(t)
 	for id, lines := range all {
-		for _, flags := range lines {
+		for _, flags := range someOf(lines) {
 			turnedDown(t, id, flags...)
 		}
 	}

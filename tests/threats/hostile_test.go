@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -101,7 +102,8 @@ func readyCorpus(t *testing.T) {
 }
 
 // hostileImages tries those images of the corpus whose name begins with one of
-// the topics; all of them if there is none. It gives the time they took.
+// the topics; all of them if there is none, and in short tests the first of
+// each topic. It gives the time they took.
 func hostileImages(t *testing.T, topics ...string) (n int, took time.Duration) {
 	t.Helper()
 	readyCorpus(t)
@@ -110,9 +112,14 @@ func hostileImages(t *testing.T, topics ...string) (n int, took time.Duration) {
 			t.Errorf("no hostile image %q", topic)
 		}
 	}
+	begun := map[string]bool{}
 	for i, h := range tried.rows {
-		if len(topics) > 0 && !slices.ContainsFunc(topics, func(p string) bool { return strings.HasPrefix(h.name, p) }) {
-			continue
+		topic := slices.IndexFunc(topics, func(p string) bool { return strings.HasPrefix(h.name, p) })
+		if len(topics) > 0 {
+			if topic < 0 || testing.Short() && begun[topics[topic]] {
+				continue
+			}
+			begun[topics[topic]] = true
 		}
 		r, done := tried.of[h.name]
 		if !done {
@@ -133,7 +140,7 @@ func try(name string, h hostile) (r ran) {
 	problem := func(format string, args ...any) { r.problems = append(r.problems, fmt.Sprintf(format, args...)) }
 	archive := filepath.Join(here.Dir, "hostile.tar")
 	defer os.Remove(archive)
-	if err := make1(archive, name+":latest", h); err != nil {
+	if err := archived(archive, name+":latest", h); err != nil {
 		problem("cannot be made: %v", err)
 		return r
 	}
@@ -174,8 +181,8 @@ func try(name string, h hostile) (r ran) {
 	return r
 }
 
-// make1 writes the archive.
-func make1(archive, name string, h hostile) error {
+// archived writes the image to a file.
+func archived(archive, name string, h hostile) error {
 	img := tried.good
 	img.Name = name
 	img.Layers = []imagekit.Layer{{Entries: slices.Clone(tried.good.Layers[0].Entries)}}
@@ -244,7 +251,7 @@ func unclear(text string) string {
 		return "no word of the reason"
 	case len(text) > 4000 || strings.Count(text, "\n") > 20:
 		return "an error of pages"
-	case strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && (unicode.IsControl(r)) }):
+	case strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && unicode.IsControl(r) }):
 		return "an error that is not printable"
 	}
 	return ""
@@ -260,7 +267,7 @@ func forget() error {
 // launched runs safe-run, and gives the most memory it or a child it waited
 // for had at once.
 func launched(env []string, args ...string) (harness.Answer, int64) {
-	ctx, cancel := context.WithTimeout(context.Background(), harness.Patient(time.Minute))
+	ctx, cancel := context.WithTimeout(context.Background(), harness.Patient(3*time.Minute))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, here.Bin, args...)
 	cmd.WaitDelay = 5 * time.Second
@@ -305,13 +312,13 @@ func contents(t *testing.T) []string {
 // TestHostileImages loads and runs each image of the corpus: a clear error or
 // no effect, little time and memory, and nothing stays.
 func TestHostileImages(t *testing.T) {
-	denOf(t, nil)
 	before, kept := here.Inventory(t), contents(t)
 	n, took := hostileImages(t)
 	if n < 90 {
 		t.Errorf("only %d images", n)
 	}
-	if limit := harness.Patient(time.Minute); took > limit {
+	// A minute, on a machine that has nothing else to do.
+	if limit := time.Duration(float64(harness.Patient(time.Minute)) * max(1, loadAverage(t)/float64(runtime.NumCPU()))); took > limit {
 		t.Errorf("they took %s, more than %s", took, limit)
 	}
 	worst := slices.SortedFunc(func(yield func(hostile) bool) {
@@ -339,61 +346,14 @@ func TestHostileImages(t *testing.T) {
 	})
 }
 
-// What images are changed with.
-
-func configured(edit func(*imagekit.Config)) func(*imagekit.Image) {
-	return func(img *imagekit.Image) { edit(&img.Config) }
-}
-
-func withFiles(entries ...imagekit.Entry) func(*imagekit.Image) {
-	return func(img *imagekit.Image) { img.Layers = append(img.Layers, imagekit.Layer{Entries: entries}) }
-}
-
-// replaced takes a directory of the first layer away, for images that have
-// something else in its place.
-func replaced(entry imagekit.Entry) func(*imagekit.Image) {
-	return func(img *imagekit.Image) {
-		var kept []imagekit.Entry
-		for _, e := range img.Layers[0].Entries {
-			p := strings.TrimSuffix(e.Path, "/")
-			if p != entry.Path && !strings.HasPrefix(p, entry.Path+"/") {
-				kept = append(kept, e)
-			}
-		}
-		img.Layers[0].Entries = append(kept, entry)
+// loadAverage is how many processes wanted a processor, over the last minute.
+func loadAverage(t *testing.T) (n float64) {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err == nil {
+		_, err = fmt.Sscan(string(b), &n)
 	}
-}
-
-func as(user string) func(*imagekit.Image) {
-	return configured(func(c *imagekit.Config) { c.User = user })
-}
-
-func allOf(edits ...func(*imagekit.Image)) func(*imagekit.Image) {
-	return func(img *imagekit.Image) {
-		for _, e := range edits {
-			e(img)
-		}
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-// printed: the program ran and printed exactly that.
-func printed(out string) func(harness.Answer) error {
-	return func(r harness.Answer) error {
-		if r.Code != 0 || r.Stdout != out {
-			return fmt.Errorf("wanted stdout %q", out)
-		}
-		return nil
-	}
-}
-
-// without: the program printed none of these words of the host.
-func without(words ...string) func(harness.Answer) error {
-	return func(r harness.Answer) error {
-		for _, w := range words {
-			if strings.Contains(r.Stdout, w) {
-				return fmt.Errorf("%q of the host", w)
-			}
-		}
-		return nil
-	}
+	return n
 }

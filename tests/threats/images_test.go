@@ -323,9 +323,13 @@ func TestI13(t *testing.T) {
 		"root":  {"id -u; grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; cat /proc/self/cgroup | grep -v ':/$'; touch /x 2>&1", "1000\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\ntouch: /x: Read-only file system\n"},
 	} {
 		image := "i13-" + name
+		timeout := harness.Patient(time.Second)
+		if c.says != "" {
+			timeout *= 20
+		}
 		keep(t, image, configured(func(cfg *imagekit.Config) {
 			cfg.User = "1000"
-			cfg.Healthcheck = &imagekit.Healthcheck{Test: []string{"CMD-SHELL", c.check}, Interval: 50 * time.Millisecond, Timeout: harness.Patient(time.Second), Retries: 1000}
+			cfg.Healthcheck = &imagekit.Healthcheck{Test: []string{"CMD-SHELL", c.check}, Interval: 50 * time.Millisecond, Timeout: timeout, Retries: 1000}
 		}))
 		id := detached(t, image+"-container", "--init", image, "sleep", "1000")
 		var log []struct {

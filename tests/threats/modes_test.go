@@ -3,7 +3,6 @@ package threats
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -23,7 +22,8 @@ const (
 )
 
 // den is a container that waits for scripts. Its health check, and its first
-// process once it was restarted, run what they find in /tmp.
+// process once it was restarted, run what they find in /tmp. It ends after half
+// an hour: a test that is killed does not end it.
 type den struct{ name string }
 
 var dens = struct {
@@ -49,7 +49,7 @@ func denOf(t *testing.T, flags []string) *den {
 	args := slices.Concat([]string{
 		"run", "-d", "--name", d.name,
 		"--health-interval", "150ms", "--health-timeout", "60s", "--health-cmd", waiting("health"),
-	}, flags, []string{denImage, "sh", "-c", "while :; do " + waiting("restart") + "; sleep 0.1; done"})
+	}, flags, []string{denImage, "sh", "-c", "n=0; while [ $n -lt 12000 ]; do " + waiting("restart") + "; sleep 0.1; n=$((n+1)); done"})
 	for _, c := range [][]string{args, {"restart", "-t", "0", d.name}} {
 		if a := here.Run(c...); a.Code != 0 {
 			t.Fatalf("%s: %s", strings.Join(c, " "), a)
@@ -86,8 +86,8 @@ i=0; while [ ! -e /tmp/%[1]s.out ] && [ $i -lt 600 ]; do sleep 0.05; i=$((i+1));
 // inModes runs a script of busybox's shell in a container with these flags
 // (none: a plain one): as its init process, by exec, as its health check, and
 // in one that was restarted. check gets the mode and what the script printed,
-// to stdout and stderr. The flags must leave /tmp writable. Where everything
-// is slow, emulated machines, it is only the first two.
+// to stdout and stderr. The flags must leave /tmp writable. Short tests, those
+// of emulated machines, try only the first two.
 func inModes(t *testing.T, flags []string, script string, check func(t *testing.T, mode, out string)) {
 	t.Helper()
 	script = "{ " + script + "\n} 2>&1"
@@ -101,7 +101,7 @@ func inModes(t *testing.T, flags []string, script string, check func(t *testing.
 	judge(initProcess, a.Stdout)
 	d := denOf(t, flags)
 	judge(execed, here.Run("exec", d.name, "sh", "-c", script).Stdout)
-	if os.Getenv("SAFE_RUN_E2E_SLOW") != "" {
+	if testing.Short() {
 		return
 	}
 	judge(checked, d.through(t, "health", script))

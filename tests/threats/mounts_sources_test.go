@@ -150,8 +150,8 @@ func TestM3(t *testing.T) {
 		"bind-magic-link": bindsOf(own+"cwd", linkTo(t, filepath.Join(dir, "cwd"), own+"cwd")),
 		"bind-kernel|bind-missing|bind-unreadable": bindsOf("/dev/fd/9", "/proc/self/fd/9"),
 		"bind-kernel": bindsOf("/proc", "/proc/self", own, "/proc/sys", "/sys", "/sys/fs/cgroup", "/dev/pts", "/proc/self/ns"),
-		"bind-kernel|bind-magic-link|bind-device":                           bindsOf("/proc/self/ns/net", "/proc/self/exe", "/dev/stdin"),
-		"bind-root|bind-magic-link|bind-unreadable|bind-kernel|bind-system": bindsOf("/proc/1/root", "/proc/1/cwd", "/proc/1/root/etc", "/proc/1/fd/0"),
+		"bind-kernel|bind-magic-link|bind-device":                                       bindsOf("/proc/self/ns/net", "/proc/self/exe", "/dev/stdin"),
+		"bind-root|bind-magic-link|bind-unreadable|bind-kernel|bind-system|bind-device": bindsOf("/proc/1/root", "/proc/1/cwd", "/proc/1/root/etc", "/proc/1/fd/0"),
 	}
 	// The kernel's file systems, wherever they are mounted.
 	n := 0

@@ -55,7 +55,7 @@ func TestU8(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if b, err := os.ReadFile("/proc/net/unix"); err != nil || !strings.Contains(string(b), "@u8-host") {
+	if b, err := os.ReadFile("/proc/thread-self/net/unix"); err != nil || !strings.Contains(string(b), "@u8-host") {
 		t.Fatalf("the host's abstract socket is not seen on the host: %v", err)
 	}
 	detached(t, "u8-a", denImage, "sh", "-c", "echo served >/tmp/index.html; exec httpd -f -p 127.0.0.1:8080 -h /tmp")

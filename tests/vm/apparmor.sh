@@ -11,7 +11,7 @@ answers='curl -fsS http://127.0.0.1:30090/'
 lesson() { timeout 900 $safe learn -o "$@"; }
 
 units_apparmor() {
-	local d=/srv/aa p first named='--rm --security-opt apparmor=site-web'
+	local d=/srv/aa p named='--rm --security-opt apparmor=site-web'
 	check 'no denial by AppArmor so far' 1 '' grep 'apparmor="DENIED"' <(dmesg)
 	mkdir -p $d
 	cat >$d/narrow.yaml <<-'END'
@@ -41,6 +41,37 @@ units_apparmor() {
 	check 'a user, an id' 0 '' $safe run --rm --cap-add SETUID --cap-add SETGID $p busybox sh -c :
 	check 'all gone' 0 '' none
 
+	# A profile of the site's.
+	printf 'profile site-web flags=(attach_disconnected) {\n file,\n capability,\n deny /tmp/no w,\n}\n' >$d/site-web
+	printf 'version: 1\napparmor: {name: site-web}\n' >$d/named.yaml
+	check 'load a profile' 0 '' apparmor_parser -Kr $d/site-web
+	check 'not granted' 125 'apparmor-profile' $safe run $named busybox true
+	check 'nor when a profile file names it' 125 'apparmor-profile' $safe run --rm --profile $d/named.yaml busybox true
+	mkdir -p /etc/safe-run
+	printf 'version: 1\ngrants:\n  - image: docker.io/library/busybox\n    allow: [apparmor-profile]\n' >/etc/safe-run/policy.yaml
+	check 'granted' 0 '^site-web \(enforce\)\n$' $safe run $named busybox cat /proc/self/attr/current
+	check 'and enforced' 1 'Permission denied' $safe run $named busybox sh -c 'echo no >/tmp/no'
+	check 'named in a profile file' 0 '^site-web \(enforce\)\n$' $safe run --rm --profile $d/named.yaml busybox cat /proc/self/attr/current
+	check 'the site keeps its own' 0 'site-web \(enforce\)' cat /sys/kernel/security/apparmor/profiles
+	printf 'profile site-web flags=(attach_disconnected,complain) {\n}\n' >$d/site-web
+	apparmor_parser -Kr $d/site-web
+	check 'one that only complains' 125 'not enforced' $safe run $named busybox true
+	apparmor_parser -R $d/site-web
+	check 'one that is not there' 125 'no AppArmor profile' $safe run $named busybox true
+	check 'nor when a profile file names it' 125 'no AppArmor profile' $safe run --rm --profile $d/named.yaml busybox true
+	check 'a flag wins over the rules' 125 'no AppArmor profile' $safe run $named $p busybox true
+	rm /etc/safe-run/policy.yaml
+	mv /sbin/apparmor_parser /sbin/parser
+	check 'no parser' 125 'install the package apparmor' $safe run --rm $p busybox true
+	mv /sbin/parser /sbin/apparmor_parser
+	check 'all gone' 0 '' none
+	dmesg -C # later parts look for denials
+}
+
+# Rules that several containers have, over stops, restarts and killed launchers.
+units_shared() {
+	local d=/srv/aa p first
+	p="--profile $d/narrow.yaml"
 	for c in aa1 aa2; do check "run $c" 0 '' $safe run -d --name $c --tmpfs /tmp/ok $p busybox sleep 5000; done
 	first=$(label aa1)
 	check 'one profile for two containers' 0 '^1\n$' count
@@ -83,8 +114,13 @@ units_apparmor() {
 	wait
 	check 'six at once are all confined' 0 '^6\n$' sh -c "cat $d/out* | grep -c '^safe-run-p-.* (enforce)'"
 	check 'all gone' 0 '' none
+	dmesg -C
+}
 
-	# Rules that learn writes, and proves here.
+# Rules that learn writes, and proves here.
+units_lesson() {
+	local d=/srv/aa
+	mkdir -p $d
 	check 'load nginx' 0 'Loaded' $safe load -i build/images/nginx.tar
 	check 'learn rules' 0 '(?s)^(?!.*not proved).*removed: CAP_DAC_OVERRIDE.*needed: --cap-add CHOWN.*proved in [0-9]+ runs' \
 		lesson $d/nginx.yaml --apparmor -p 127.0.0.1:30090:80 --check "$answers" nginx
@@ -109,30 +145,5 @@ units_apparmor() {
 		echo z >/tmp/z; mkdir dir; echo >dir/$(cut -c1-5 /proc/sys/kernel/random/uuid | tr 0-9 g-p)'
 	check 'the rules stay' 0 '/opt/dir/\*' cat $d/script.yaml
 	check 'all gone' 0 '' none
-
-	# A profile of the site's.
-	printf 'profile site-web flags=(attach_disconnected) {\n file,\n capability,\n deny /tmp/no w,\n}\n' >$d/site-web
-	printf 'version: 1\napparmor: {name: site-web}\n' >$d/named.yaml
-	check 'load a profile' 0 '' apparmor_parser -Kr $d/site-web
-	check 'not granted' 125 'apparmor-profile' $safe run $named busybox true
-	check 'nor when a profile file names it' 125 'apparmor-profile' $safe run --rm --profile $d/named.yaml busybox true
-	mkdir -p /etc/safe-run
-	printf 'version: 1\ngrants:\n  - image: docker.io/library/busybox\n    allow: [apparmor-profile]\n' >/etc/safe-run/policy.yaml
-	check 'granted' 0 '^site-web \(enforce\)\n$' $safe run $named busybox cat /proc/self/attr/current
-	check 'and enforced' 1 'Permission denied' $safe run $named busybox sh -c 'echo no >/tmp/no'
-	check 'named in a profile file' 0 '^site-web \(enforce\)\n$' $safe run --rm --profile $d/named.yaml busybox cat /proc/self/attr/current
-	check 'the site keeps its own' 0 'site-web \(enforce\)' cat /sys/kernel/security/apparmor/profiles
-	printf 'profile site-web flags=(attach_disconnected,complain) {\n}\n' >$d/site-web
-	apparmor_parser -Kr $d/site-web
-	check 'one that only complains' 125 'not enforced' $safe run $named busybox true
-	apparmor_parser -R $d/site-web
-	check 'one that is not there' 125 'no AppArmor profile' $safe run $named busybox true
-	check 'nor when a profile file names it' 125 'no AppArmor profile' $safe run --rm --profile $d/named.yaml busybox true
-	check 'a flag wins over the rules' 125 'no AppArmor profile' $safe run $named $p busybox true
-	rm /etc/safe-run/policy.yaml
-	mv /sbin/apparmor_parser /sbin/parser
-	check 'no parser' 125 'install the package apparmor' $safe run --rm $p busybox true
-	mv /sbin/parser /sbin/apparmor_parser
-	check 'all gone' 0 '' none
-	dmesg -C # later parts look for denials
+	dmesg -C
 }

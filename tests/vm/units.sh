@@ -1,5 +1,5 @@
-# Containers as services of systemd, and what outlives a boot; part of guest.sh. After the last one, reboot, the machine boots
-# twice more, and each time goes on in units_booted.
+# Containers as services of systemd, and what outlives a boot; part of guest.sh. After units_reboot the machine boots twice more,
+# and each time goes on in units_booted.
 . ./apparmor.sh
 safe=/usr/local/bin/safe-run
 units=/run/systemd/system
@@ -55,7 +55,7 @@ units_notify() {
 	unit=healthy
 	eventually 'program of a unit that is not healthy runs' test -e /srv/u/up
 	eventually 'its status' is StatusText 'running, health: starting'
-	sleep 45 # more than TimeoutStartSec=: it is extended
+	[[ -z ${VM_ALL:-} ]] || sleep 45 # more than TimeoutStartSec=: it is extended
 	equal 'not active before it is healthy' ActiveState activating
 	touch /srv/u/ok
 	eventually 'active when healthy' state active
@@ -73,6 +73,7 @@ units_notify() {
 	equal 'active when the program says so' ActiveState active
 	equal 'what the program says' StatusText 'all is well'
 	finish
+	[[ -n ${VM_ALL:-} ]] || return 0
 	wait=25 begin silent "$service" --rm --sdnotify container busybox sleep 500
 	equal 'not active when the program says nothing' ActiveState activating
 	finish
@@ -106,6 +107,7 @@ units_kill() {
 	for keep in --rm --rm=false; do
 		# With the default control-group, systemd only asks the container's processes to end, for TimeoutStopSec=.
 		for mode in mixed control-group; do
+			[[ -n ${VM_ALL:-} || $keep$mode = --rmcontrol-group || $keep$mode = --rm=falsemixed ]] || continue
 			begin killed "${service/mixed/$mode}\nTimeoutStopSec=80" $keep busybox sleep 500
 			pids=$(inside)
 			check "kill -9: processes inside, $keep, $mode" 0 . echo $pids
@@ -126,7 +128,7 @@ units_kill() {
 
 units_stop() {
 	local mode
-	for mode in mixed control-group; do
+	for mode in mixed ${VM_ALL:+control-group}; do
 		local s=${service/mixed/$mode} start
 		begin term "$s\nTimeoutStopSec=60" --rm --stop-timeout 5 busybox sh -c 'trap "" TERM; while :; do sleep 1; done'
 		start=$SECONDS
@@ -261,9 +263,9 @@ units_detached() {
 # What asks the kernel for BPF: the recorder, and learning with it.
 units_learn() {
 	cp bin/busybox /bin/ # what the recorder's tests run
-	tests tests/profiles learn -test.run 'Recorder|Follow|Fexit|Types|Typed|Scratch' # the others ask the kernel nothing
+	tests learn -test.run 'Recorder|Follow|Fexit|Types|Typed|Scratch' # the others ask the kernel nothing
 	# One after the other: a trial that fails takes three times what one takes that works.
-	tests tests/profiles profiles -test.parallel 1 -test.run 'TestLearn/^(nginx|redis|busybox)$|TestExplain|TestNothingIsLost'
+	tests profiles -test.parallel 1 -test.run 'TestLearn/^(nginx|redis|busybox)$|TestExplain|TestNothingIsLost'
 }
 
 # The containers that boots are about. Written to disk before the machine goes.
@@ -313,12 +315,15 @@ units_booted() {
 	check 'remove all' 0 never $safe rm -f unless always always-stopped stopped failing never
 }
 
-if [[ -e /var/lib/units/booting ]]; then units_booted; else
-	mkdir -p /var/lib/units; touch /var/lib/units/begun; sync
+part_units() {
+	local t began some='limits notify stop kill logs sockets secrets detached apparmor'
+	[[ -z ${VM_ALL:-} ]] || some+=' shared watchdog generate learn lesson'
 	units_install
-	for t in ${VM_SYSTEMD:-notify limits kill stop logs watchdog sockets secrets generate detached apparmor learn reboot}; do
-		echo "      $t, at $SECONDS s"
+	for t in ${VM_SYSTEMD:-$some}; do
+		began=$SECONDS
 		"units_$t"
+		echo "      units, $t: $((SECONDS - began)) s"
 		dmesg | grep 'apparmor="DENIED"' && echo "      ^ in $t"
 	done
-fi
+}
+part_reboot() { if [[ -e /var/lib/units/booting ]]; then units_booted; else units_reboot; fi; }

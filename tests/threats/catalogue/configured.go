@@ -69,7 +69,7 @@ func configured() []Row {
 			ID:       "C13",
 			Threat:   "Plugins of the host (NRI, CDI) add mounts, devices or hooks after the specification was checked",
 			Defence:  "the engine that comes along has neither; with another one, a mount, a device, a limit or a right that was added is found before the program starts",
-			Accepted: "arguments, environment and hooks that root's own plugin adds are not found: it could run anything itself",
+			Accepted: "arguments, environment and hooks that root's own plugin adds are not found: it could run anything itself; with cgroup v2 the rules for devices are a program that cannot be read back, so a device that was added is found, a rule that was widened is not",
 		},
 		{
 			ID:      "C14",

@@ -32,7 +32,7 @@ func images() []Row {
 		{
 			ID:      "I6",
 			Threat:  "Layers with links and paths that lead out, device nodes, setuid programs, file capabilities, attributes of overlayfs",
-			Defence: "unpacked by containerd inside a root; nodes cannot be opened for want of the device group's permission, setuid and capabilities have no effect with no_new_privs and an empty bounding set",
+			Defence: "unpacked by containerd inside a root; the root file system is mounted nodev, setuid and capabilities have no effect with no_new_privs and an empty bounding set",
 		},
 		{
 			ID:      "I7",
