@@ -82,7 +82,7 @@ func TestHidden(t *testing.T) {
 			f := looked(t, c.pid)
 			all, score := Grade(f, nil, nil)
 			if !tc.found(f, all) || score > mostCritical {
-				t.Errorf("score %d, %+v", score, f)
+				t.Errorf("score %d", score)
 				for _, x := range all {
 					if x.Severity > Info {
 						t.Logf("%s: %s: %s", x.Severity, x.ID, x.Fact)
@@ -96,7 +96,7 @@ func TestHidden(t *testing.T) {
 func command(part string) func(int) bool {
 	return func(pid int) bool {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		return strings.Contains(string(b), part)
+		return string(b) == "/bin/busybox\x00"+part+"\x00" // unshare has the same words behind its own
 	}
 }
 

@@ -269,6 +269,8 @@ func TestMountSourceRule(t *testing.T) {
 		{rule, "what is never bound", together(theirs("/etc"), added(boundAt("/x", "/etc"))), true},
 		{rule, "a bind by its type alone", added(specs.Mount{Destination: "/x", Type: "bind", Source: "/srv/x"}), true},
 		{rule, "a bind by its option alone", added(specs.Mount{Destination: "/x", Type: "tmpfs", Source: "/srv/x", Options: []string{"bind"}}), true},
+		{rule, "a relative bind by its type alone", added(specs.Mount{Destination: "/x", Type: "bind", Source: "x"}), true},
+		{rule, "a relative bind by its option alone", added(specs.Mount{Destination: "/x", Type: "tmpfs", Source: "x", Options: []string{"bind"}}), true},
 		{rule, "a path of a tmpfs", added(specs.Mount{Destination: "/x", Type: "tmpfs", Source: "/srv/x"}), true},
 		{rule, "a word of a tmpfs", added(specs.Mount{Destination: "/x", Type: "tmpfs", Source: "x"}), false},
 		{rule, "the host's /proc, given", together(granted(func(g *Grants) { g.HostPID = true }), replaced("/proc", boundAt("", "/proc"))), false},
@@ -386,6 +388,11 @@ func TestIdmapRule(t *testing.T) {
 		{rule, "uids alone", mapped(func(m *specs.Mount) { m.GIDMappings, m.Options = nil, []string{"bind"} }), true},
 		{rule, "gids alone", mapped(func(m *specs.Mount) { m.UIDMappings, m.Options = nil, []string{"bind"} }), true},
 		{rule, "maps without the option", mapped(func(m *specs.Mount) { m.Options = []string{"bind"} }), true},
+		{rule, "option without maps, read-only", mapped(func(m *specs.Mount) {
+			m.UIDMappings, m.GIDMappings, m.Options = nil, nil, []string{"bind", "idmap", "ro"}
+		}), true},
+		{rule, "maps without the option, read-only", mapped(func(m *specs.Mount) { m.Options = []string{"bind", "ro"} }), true},
+		{rule, "uids alone, read-only", mapped(func(m *specs.Mount) { m.GIDMappings, m.Options = nil, []string{"bind", "ro"} }), true},
 		{rule, "no bind", mapped(func(m *specs.Mount) { m.Options = []string{"idmap"} }), true},
 		{rule, "without a user namespace", alone(together(noUsers, mapped(func(*specs.Mount) {}))), true},
 		{rule, "none needed without a user namespace", alone(together(noUsers, added(boundAt("/x", "/y")))), false},

@@ -38,7 +38,7 @@ type Check struct {
 type Facts struct {
 	Features spec.Features
 	Release  string // of the kernel
-	Root     bool   // this process is root; without, half of the rest is unknown
+	Root     bool   // this process is root of the host; without, half of the rest is unknown
 
 	Engine  Engine
 	Storage Storage
@@ -106,6 +106,7 @@ type LSM struct {
 // Net is what containers' networks stand on.
 type Net struct {
 	NFTables string   // error of asking for the tables
+	Denied   bool     // that error: this process may not ask
 	Cut      []string // chains of others through which forwarded packets do not get
 	Legacy   bool     // rules of the older iptables exist
 	Forward4 string   // /proc/sys/net/ipv4/ip_forward

@@ -71,6 +71,7 @@ func TestJudge(t *testing.T) {
 		"permissive":           {func(f *Facts) { f.Features.AppArmor, f.LSM.SELinux = false, "permissive" }, "lsm", Warn},
 		"no LSM":               {func(f *Facts) { f.Features.AppArmor = false }, "lsm", Warn},
 		"no nftables":          {func(f *Facts) { f.Net.NFTables = "protocol not supported" }, "nftables", Fail},
+		"may not ask":          {func(f *Facts) { f.Net.NFTables, f.Net.Denied = "operation not permitted", true }, "nftables", Fail},
 		"ufw":                  {func(f *Facts) { f.Net.Cut = []string{"filter FORWARD"} }, "firewall", Note},
 		"legacy iptables":      {func(f *Facts) { f.Net.Legacy = true }, "firewall", Note},
 		"no IPv6":              {func(f *Facts) { f.Net.IPv6 = false }, "ipv6", Note},
@@ -90,6 +91,22 @@ func TestJudge(t *testing.T) {
 		}
 		if len(found) != 1 || found[0].ID != c.id || found[0].Level != c.level || found[0].Fix == "" || found[0].Found == "" {
 			t.Errorf("%s: %+v", name, found)
+		}
+	}
+}
+
+// TestNotRoot: what only root may ask is not known, and no failure.
+func TestNotRoot(t *testing.T) {
+	f := good()
+	f.Root, f.Net.NFTables, f.Net.Denied, f.Learn.Recorder = false, "operation not permitted", true, "only root can load it"
+	if all := Judge(f); Worst(all) != Warn {
+		t.Errorf("%+v", all)
+	}
+	for text, want := range map[string]bool{
+		"         0          0 4294967295": true, "0 0 1": false, "0 1000 1": false, "0 100000 65536": false, "": false, "0 0 4294967295\n1 1 1": false,
+	} {
+		if hostIDs(text) != want {
+			t.Errorf("%q", text)
 		}
 	}
 }

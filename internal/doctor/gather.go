@@ -40,7 +40,7 @@ type Query struct {
 // moment, processes of its own; what cannot be had is in the facts.
 func Gather(ctx context.Context, q Query) Facts {
 	f := Facts{
-		Features: host.Probe(), Release: release(), Root: os.Geteuid() == 0, Init: q.Init,
+		Features: host.Probe(), Release: release(), Root: os.Geteuid() == 0 && hostIDs(line("/proc/self/uid_map")), Init: q.Init,
 		Systemd: exists("/run/systemd/system"), Policy: text(q.Policy), Sysctls: map[string]string{},
 	}
 	for _, name := range []string{"kernel.unprivileged_bpf_disabled", "dev.tty.legacy_tiocsti", "kernel.dmesg_restrict"} {
@@ -190,7 +190,7 @@ func networkOf(ipv6 bool) Net {
 	}
 	chains, err := c.ListChains()
 	if err != nil {
-		n.NFTables = err.Error()
+		n.NFTables, n.Denied = err.Error(), errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 		return n
 	}
 	for _, ch := range chains {
@@ -228,6 +228,13 @@ func dirsOf(q Query, e Engine) (out []Dir) {
 		}
 	}
 	return out
+}
+
+// hostIDs says whether an id map is that of the host: root of a user namespace
+// is not root of the host (user_namespaces(7)).
+func hostIDs(uidMap string) bool {
+	f := strings.Fields(uidMap)
+	return len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295"
 }
 
 func release() string {

@@ -18,7 +18,7 @@ func kernel(f Facts) []Check {
 		"install Linux 5.19 or later; 6.1 and later are tested")
 	l.either(f.Features.Seccomp, Fail, "seccomp", "system calls can be filtered", "system calls cannot be filtered",
 		"boot a kernel with CONFIG_SECCOMP_FILTER")
-	l.either(f.Root, Warn, "root", "asked as root", "not asked as root: some answers below are unknown", "run it with sudo")
+	l.either(f.Root, Warn, "root", "asked as root", "not asked as root of the host: some answers below are unknown", "run it with sudo, outside of the container it is in, if it is in one")
 	l.either(f.Features.HasResource, Note, "cap-sys-resource", "hard limits can be raised",
 		"this process lacks CAP_SYS_RESOURCE: hard limits cannot be raised, nor an OOM score lowered", "run it outside of the container it is in")
 	l.add(nofile(f), "nofile", "raise LimitNOFILE= of the session or unit", "up to %d open files for a container", f.Features.NofileHard)
@@ -164,7 +164,14 @@ func lsm(f Facts) []Check {
 
 func network(f Facts) []Check {
 	l := list{area: "network"}
-	l.either(f.Net.NFTables == "", Fail, "nftables", "nftables", "nftables: "+f.Net.NFTables, "modprobe nf_tables; without it only --network none works")
+	switch {
+	case f.Net.Denied && !f.Root:
+		l.add(Note, "nftables", "run it with sudo", "nftables: not known, only root may ask")
+	case f.Net.Denied:
+		l.add(Fail, "nftables", "run it with CAP_NET_ADMIN, outside of the container it is in; without it only --network none works", "nftables: this process may not use it (%s)", f.Net.NFTables)
+	default:
+		l.either(f.Net.NFTables == "", Fail, "nftables", "nftables", "nftables: "+f.Net.NFTables, "modprobe nf_tables; without it only --network none works")
+	}
 	for _, c := range f.Net.Cut {
 		l.add(Note, "firewall", "nothing to do: a launch puts a rule of its own before that end; `safe-run network inspect bridge` shows it",
 			"the chain %s drops what is forwarded", c)
@@ -201,6 +208,8 @@ func learning(f Facts) []Check {
 	switch {
 	case f.Learn.Recorder == "":
 		l.add(OK, "recorder", "", "learn, --explain and --complain work")
+	case !f.Root:
+		l.add(Note, "recorder", "run it with sudo", "learn, --explain and --complain: not known, only root may ask")
 	case !f.Learn.BTF:
 		l.add(Warn, "recorder", "boot a kernel with CONFIG_DEBUG_INFO_BTF", "learn, --explain and --complain do not work: the kernel does not describe its types (/sys/kernel/btf/vmlinux)")
 	default:

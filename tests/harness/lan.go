@@ -107,7 +107,7 @@ func (l *Lan) hold(pid string) error {
 	if err != nil {
 		return err
 	}
-	for end := time.Now().Add(Patient(2 * time.Second)); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(Patient(20 * time.Second)); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if theirs, err := os.Readlink("/proc/" + pid + "/ns/net"); err == nil && theirs != own {
 			l.ns, err = os.Open("/proc/" + pid + "/ns/net")
 			return err

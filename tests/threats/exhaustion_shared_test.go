@@ -258,7 +258,7 @@ func TestE15(t *testing.T) {
 				}
 			}
 			a := here.Run(c.end...)
-			if a.Code != 0 || a.Took > harness.Patient(20*time.Second) {
+			if a.Code != 0 || a.Took > harness.Patient(50*time.Second) {
 				t.Errorf("%s after %s", a, a.Took)
 			}
 			if !c.gone && stateOf("e15-a", "ExitCode") != "137" {

@@ -31,8 +31,8 @@ func hostileBombs() (rows []hostile) {
 	bomb("behind the end of the tar", times, func() imagekit.Layer {
 		return imagekit.Layer{Raw: repeated(zstandard, make([]byte, 1024), make([]byte, 64<<20), 64), MediaType: "application/vnd.oci.image.layer.v1.tar+zstd"}
 	})
-	bomb("millions of files", times, func() imagekit.Layer {
-		return imagekit.Layer{Raw: repeated(zstandard, nil, bytes.Repeat(append(header("f", 512), make([]byte, 512)...), 100_000), 100), MediaType: "application/vnd.oci.image.layer.v1.tar+zstd"}
+	bomb("files by the hundred thousand", times, func() imagekit.Layer {
+		return imagekit.Layer{Raw: repeated(zstandard, nil, bytes.Repeat(append(header("f", 2048), make([]byte, 2048)...), 40_000), 100), MediaType: "application/vnd.oci.image.layer.v1.tar+zstd"}
 	})
 	bomb("a sparse file of a petabyte", "unpack to more than", func() imagekit.Layer {
 		return imagekit.Layer{Stream: imagekit.SparseBomb("huge", 1<<50)}

@@ -247,7 +247,7 @@ func TestL11(t *testing.T) {
 	}
 	turnedDown(t, "", "--", "--privileged", "busybox")
 	turnedDown(t, "privileged", "--privileged", "--", "busybox")
-	turnedDown(t, "", "-v/:/host busybox")
+	turnedDown(t, "bind-root", "-v/:/host busybox")
 	file := put(t, filepath.Join(groundDir(t), "args"), "--privileged\n")
 	turnedDown(t, "", "@"+file, "busybox")
 }
