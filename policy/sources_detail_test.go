@@ -80,6 +80,13 @@ func TestSourcesInDetail(t *testing.T) {
 	if r := said(t, bind("/srv/x", true), func(r *Request) { r.Sources = nil }); !strings.Contains(r.GivesAway, "nobody looked at it") {
 		t.Errorf("%+v", r)
 	}
+	fifo := with(func(s *spec.Source) { s.Mode = fs.ModeNamedPipe })
+	if r := said(t, bindOf(fifo, true)); r.GivesAway != "a channel to the program at the other end" {
+		t.Errorf("a note about nothing: %+v", r)
+	}
+	if got := refused(volume(func(*spec.Mount) {}), func(r *Request) { r.Sources = map[int]spec.Source{0: {Denied: true}} }); got != "" {
+		t.Errorf("a volume is judged as a bind: %s", got)
+	}
 	// The state of this program, where it is elsewhere.
 	elsewhere := func(r *Request) { r.Stores = []string{"/data/safe-run"} }
 	if got := refused(elsewhere, bind("/data/safe-run/volumes", true)); got != "bind-container-store" {

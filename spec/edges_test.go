@@ -357,7 +357,7 @@ func TestVerifyFor(t *testing.T) {
 	in.Mounts = append(in.Mounts, ResolvedMount{Mount: Mount{Type: MountVolume, Target: "/bin2", Exec: true}, HostPath: "/v"})
 	in.DeviceSources = map[string]string{"/dev/fuse": "/proc/4711/fd/30"}
 	in.JoinNetwork, in.JoinSysfs, in.CgroupParent = "/proc/1/fd/2", "/s", "/u"
-	in.AppArmorProfile, in.SELinuxLabel = "a", "l"
+	in.AppArmorProfile, in.SELinuxLabel, in.SELinuxMountLabel = "a", "l", "m"
 	v := VerifyFor(in)
 	for what, c := range map[string]struct{ got, want []string }{
 		"of the host": {v.HostSources, []string{"/proc/4711/fd/9", "/proc/4711/fd/10", "/proc/4711/fd/11"}},
@@ -373,7 +373,7 @@ func TestVerifyFor(t *testing.T) {
 		}
 	}
 	if v.ID != in.ID || v.Files != in.Files || v.IDs != in.IDs || v.Limits != in.Limits || v.Host.Arch != in.Host.Arch || !slices.Equal(v.Grants.Capabilities, in.Grants.Capabilities) ||
-		v.JoinNetwork != in.JoinNetwork || v.JoinSysfs != in.JoinSysfs || v.CgroupParent != in.CgroupParent || v.AppArmorProfile != "a" || v.SELinuxLabel != "l" {
+		v.JoinNetwork != in.JoinNetwork || v.JoinSysfs != in.JoinSysfs || v.CgroupParent != in.CgroupParent || v.AppArmorProfile != "a" || v.SELinuxLabel != "l" || v.SELinuxMountLabel != "m" {
 		t.Errorf("%+v", v)
 	}
 	in.Files = HostFiles{}

@@ -83,6 +83,10 @@ func TestProcessRules(t *testing.T) {
 		{"lsm", "another label", func(s *specs.Spec, v *VerifyInput) { s.Process.SelinuxLabel, v.SELinuxLabel = "b", "a" }, true},
 		{"lsm", "a label that was not used", func(_ *specs.Spec, v *VerifyInput) { v.SELinuxLabel = "a" }, false},
 
+		{"lsm", "our label of mounts", func(s *specs.Spec, v *VerifyInput) { s.Linux.MountLabel, v.SELinuxMountLabel = "a", "a" }, false},
+		{"lsm", "another label of mounts", func(s *specs.Spec, v *VerifyInput) { s.Linux.MountLabel, v.SELinuxMountLabel = "b", "a" }, true},
+		{"lsm", "a label of mounts that was not used", func(_ *specs.Spec, v *VerifyInput) { v.SELinuxMountLabel = "a" }, false},
+
 		{"user-namespace", "none, given", func(s *specs.Spec, v *VerifyInput) {
 			dropNamespace(s, specs.UserNamespace)
 			s.Linux.UIDMappings, s.Linux.GIDMappings, v.Grants.HostUserNS = nil, nil, true

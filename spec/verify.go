@@ -297,9 +297,7 @@ func cleanStrings(s *specs.Spec, _ VerifyInput) (bad []string) {
 		bad = append(bad, violation(strings.Index(e, "=") < 1, "environment entry %.64q", e)...)
 	}
 	for _, name := range []string{s.Hostname, s.Domainname} {
-		if name != "" {
-			bad = append(bad, violation(hostLabel("name", name) != nil, "host or domain name %.64q", name)...)
-		}
+		bad = append(bad, violation(hostLabel("name", name) != nil, "host or domain name %.64q", name)...)
 	}
 	return bad
 }

@@ -191,7 +191,7 @@ func TestE5(t *testing.T) {
 	if a := here.Run("run", "--rm", denImage, "sh", "-c", fill("/tmp /run /var/tmp /dev/shm", "65")); a.Stdout != strings.Repeat("1\n67108864\n", 4) {
 		t.Errorf("the default sizes: %s", a)
 	}
-	inModes(t, nil, "sed -n 's/^[^-]* \\([^ ]*\\) rw.* - tmpfs [^ ]* .*size=\\([0-9]*k\\),nr_inodes=[0-9]*.*/\\1 \\2/p' /proc/self/mountinfo | sort",
+	inModes(t, nil, "awk '$(NF-2) == \"tmpfs\" && $6 ~ /^rw/ && match($NF, /size=[0-9]*k,nr_inodes=[0-9]+/) {split(substr($NF, RSTART+5), a, \",\"); print $5, a[1]}' /proc/self/mountinfo | sort",
 		prints("/dev 64k\n/dev/shm 65536k\n/run 65536k\n/tmp 65536k\n/var/tmp 65536k\n"))
 	a := here.Run("run", "--rm", "--shm-size", "1m", "--tmpfs", "/a:size=2m", "--tmpfs", "/b", denImage, "sh", "-c", fill("/dev/shm /a", "3")+"; "+fill("/b", "65"))
 	if a.Stdout != "1\n1048576\n1\n2097152\n1\n67108864\n" {
@@ -233,7 +233,7 @@ func TestE6(t *testing.T) {
 func TestE7(t *testing.T) {
 	row(t, "E7")
 	// Wherever it can write, it is memory.
-	const script = `for d in $(sed -n 's/^[^-]* [^ ]* \([^ ]*\) rw[, ].* - \(ext[234]\|xfs\|btrfs\|overlay\|zfs\|f2fs\) .*/\1/p' /proc/self/mountinfo); do echo writable on disk: $d; done
+	const script = `awk '$6 ~ /^rw/ && $(NF-2) ~ /^(ext[234]|xfs|btrfs|overlay|zfs|f2fs)$/ {print "writable on disk:", $5}' /proc/self/mountinfo
 ulimit -Sc; ulimit -Hc; cd /tmp; sh -c 'kill -SEGV $$'; ls /tmp | grep core; true`
 	inModes(t, nil, script, func(t *testing.T, _, out string) {
 		if strings.Contains(out, "writable on disk") || !strings.HasPrefix(out, "0\n0\n") || strings.Contains(out, "\ncore") {

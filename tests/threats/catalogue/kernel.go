@@ -113,7 +113,7 @@ func kernel() []Row {
 			ID:       "K22",
 			Threat:   "What a container prints steers the terminal it is shown on: title, clipboard, answers typed as if by the operator",
 			Defence:  "what safe-run itself says of names and values is escaped; files and pipes get a container's output byte by byte",
-			Accepted: "a container's output on a terminal is its own, as with every container engine: programs draw and colour with the same codes. To look at output of a container that is not trusted: safe-run logs NAME | less",
+			Accepted: "a container's output on a terminal is its own, as with every container engine: programs draw and colour with the same codes. To look at output of a container that is not trusted: pipe safe-run logs NAME into less",
 		},
 		{
 			ID:       "K23",
