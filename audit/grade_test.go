@@ -203,11 +203,7 @@ func TestScores(t *testing.T) {
 		{"plain, with a filter", func(*specs.Spec) {}, 40, 60},
 		{"plain, without a filter", func(s *specs.Spec) { s.Linux.Seccomp = nil }, 20, 50},
 		{"privileged", func(s *specs.Spec) {
-			var all []string
-			for _, c := range capNames(ownBounding(t)) {
-				all = append(all, c)
-			}
-			caps(all...)(s)
+			caps(capNames(ownBounding(t))...)(s)
 			s.Linux.Seccomp, s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = nil, nil, nil
 			s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
 			s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/sda", Type: "b", Major: 8}}

@@ -205,15 +205,13 @@ func isBool(values []string) bool {
 // profileOf writes a profile.
 func profileOf(c *choices) string {
 	lines := []string{"version: 1", "name: p"}
-	for _, l := range some(c, []string{
+	lines = append(lines, some(c, []string{
 		"capabilities: [CHOWN, SETUID]", "writable: [/cache, {path: /work, size: 1m, exec: true}]", "ports: [\"80\"]", "sysctls: [{name: net.core.somaxconn, value: \"512\"}]",
 		"user: \"1000\"", "network: none", "limits: {memory: 64m, pids: 50, nofile: 1024}", "stop-signal: SIGQUIT", "egress: [none]",
 		"capabilities: [NET_ADMIN]", "binds: [{source: /srv/www, target: /site}]", "binds: [{source: /etc, target: /e, writable: true}]", "devices: [/dev/fuse]",
 		"userns: host", "network: host", "seccomp: {allow: [read, write, exit_group, execve]}", "limits: {memory: 900g}", "capabilities: [SYS_ADMIN]",
 		"privileged: true", "sysctls: [{name: kernel.core_pattern, value: x}]", "version: 1",
-	}, 4) {
-		lines = append(lines, l)
-	}
+	}, 4)...)
 	return strings.Join(lines, "\n") + "\n"
 }
 
