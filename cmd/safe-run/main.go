@@ -89,7 +89,7 @@ var unbuilt = map[string]string{
 // not offered, and nobody who types one means an image: fetched and run, it
 // would get the container's name, or a password, as its arguments. An image of
 // that name can be run with the verb, safe-run run NAME.
-var noImages = []string{"commit", "create", "diff", "import", "login", "logout", "push", "update"}
+var noImages = []string{"checkpoint", "commit", "create", "diff", "import", "login", "logout", "push", "update"}
 
 func verbNamed(root *cobra.Command, name string) bool {
 	for _, c := range root.Commands() {

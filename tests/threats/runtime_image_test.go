@@ -175,7 +175,7 @@ func TestR15(t *testing.T) {
 func TestR16(t *testing.T) {
 	row(t, "R16")
 	hostileImages(t, "document: config type")
-	for _, words := range [][]string{{"checkpoint", "create", "x", "y"}, {"checkpoint", "ls", "x"}, {"start", "--checkpoint", "x", "y"}, {"restore", "x"}} {
+	for _, words := range [][]string{{"checkpoint", "create", "x", "y"}, {"checkpoint", "ls", "x"}, {"start", "--checkpoint", "x", "y"}} {
 		if a := here.Run(words...); a.Code == 0 || strings.TrimSpace(a.Stderr) == "" {
 			t.Errorf("%q: %s", words, a)
 		}
