@@ -54,12 +54,14 @@ func (g *grader) user() []Finding {
 // root of the host, the first list directly, the second by a step more
 // (capabilities(7)).
 func hostWide() (direct, step []string) {
-	return []string{
+	direct = []string{
 		"CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_DAC_READ_SEARCH", "CAP_BPF", "CAP_SYS_BOOT", "CAP_MAC_ADMIN", "CAP_MAC_OVERRIDE",
-	}, []string{
+	}
+	step = []string{
 		"CAP_SYS_PTRACE", "CAP_NET_ADMIN", "CAP_PERFMON", "CAP_SYSLOG", "CAP_SYS_TIME", "CAP_AUDIT_CONTROL", "CAP_AUDIT_READ",
 		"CAP_SYS_RESOURCE", "CAP_SYS_TTY_CONFIG", "CAP_CHECKPOINT_RESTORE", "CAP_LINUX_IMMUTABLE", "CAP_SYS_PACCT", "CAP_IPC_OWNER",
 	}
+	return direct, step
 }
 
 // small are capabilities that do little even on the host's side.

@@ -255,6 +255,7 @@ func TestL11(t *testing.T) {
 func TestL20(t *testing.T) {
 	row(t, "L20")
 	file := filepath.Join(t.TempDir(), "id")
+	here.Run("--rm", "busybox", "true") // the first of all tells that forwarding was turned on
 	for _, c := range []struct {
 		code  int
 		says  string // on standard error; "": nothing of safe-run's

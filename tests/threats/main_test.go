@@ -21,7 +21,8 @@ import (
 	"github.com/safe-run/safe-run/tests/threats/catalogue"
 )
 
-// here is set before the first test and only read by them.
+// here is set before the first test; underSudo puts another in its place for
+// the rest of a test.
 var here *harness.Ground
 
 func TestMain(m *testing.M) {

@@ -23,19 +23,39 @@ import (
 // someUser has no account and owns nothing but what a test gives to him.
 const someUser = 12345
 
-// underSudo makes the rest of the test one that somebody calls through sudo.
-// The environment does not move the state then, so it is put where it belongs.
+// underSudo makes the rest of the test one that somebody calls through sudo,
+// with an engine and a state of its own: the environment moves neither then.
 func underSudo(t *testing.T, uid int) {
 	t.Helper()
-	for dir, at := range map[string]string{here.Root: "/var/lib/safe-run", here.State: "/run/safe-run"} {
+	dir := groundDir(t)
+	outer, own := here, *here
+	own.Root, own.State = "/var/lib/safe-run", "/run/safe-run"
+	for name, at := range map[string]string{"root": own.Root, "state": own.State} {
 		if err := os.Mkdir(at, 0o755); err == nil {
 			t.Cleanup(func() { must(t, os.Remove(at)) })
 		}
-		mounted(t, dir, at, "", unix.MS_BIND, "")
+		mounted(t, makeDir(t, filepath.Join(dir, name)), at, "", unix.MS_BIND, "")
 	}
 	t.Setenv("SUDO_UID", strconv.Itoa(uid))
 	t.Setenv("SUDO_GID", strconv.Itoa(uid))
 	t.Setenv("SUDO_USER", "somebody")
+	succeeded := func(args ...string) string {
+		a := own.Run(args...)
+		if a.Code != 0 {
+			t.Errorf("%s: %s", args, a)
+		}
+		return strings.TrimSpace(a.Stdout)
+	}
+	own.Socket = succeeded("engine", "start")
+	t.Cleanup(func() {
+		if ids := strings.Fields(succeeded("ps", "-aq")); len(ids) > 0 {
+			succeeded(append([]string{"rm", "-f", "-v"}, ids...)...)
+		}
+		succeeded("engine", "stop")
+		here = outer
+	})
+	succeeded("load", "--quiet", "-i", filepath.Join(own.Repo, "build/images/busybox.tar"))
+	here = &own
 }
 
 func owned(t *testing.T, p string, uid int, mode os.FileMode) string {
