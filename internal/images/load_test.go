@@ -27,6 +27,7 @@ import (
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/spec"
 	"github.com/safe-run/safe-run/tests/imagekit"
+	"github.com/safe-run/safe-run/tests/imagekit/registry"
 )
 
 // small is an image with one tiny layer.
@@ -306,14 +307,14 @@ func TestNoRoom(t *testing.T) {
 // TestParallel: several processes fetching the same image get it all the same.
 func TestParallel(t *testing.T) {
 	s, ctx := newStore(t)
-	r := newRegistry(t, false)
+	r := registry.New(t, false)
 	img := small("", "parallel")
 	for i := range 4 {
 		img.Layers = append(img.Layers, imagekit.Layer{Entries: []imagekit.Entry{{Path: fmt.Sprint("f", i), Mode: 0o644, Zeros: 1 << 20}}})
 	}
 	b := build(t, img)
-	r.push("v1", b)
-	b.Name = r.host() + "/app:v1"
+	r.Push("v1", b)
+	b.Name = r.Host() + "/app:v1"
 	archive := ociTar(t, b)
 	var g errgroup.Group
 	for i := range 6 {

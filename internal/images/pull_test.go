@@ -19,23 +19,24 @@ import (
 
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/tests/imagekit"
+	"github.com/safe-run/safe-run/tests/imagekit/registry"
 )
 
 func TestPull(t *testing.T) {
 	for _, auth := range []string{"", "basic", "bearer"} {
 		t.Run("auth "+auth, func(t *testing.T) {
 			s, ctx := newStore(t)
-			r := newRegistry(t, false)
-			r.auth, r.user, r.password = auth, "me", "secret"
-			r.push("v1", build(t, small("", "1")))
-			ref := r.host() + "/team/app:v1"
+			r := registry.New(t, false)
+			r.Auth, r.User, r.Password = auth, "me", "secret"
+			r.Push("v1", build(t, small("", "1")))
+			ref := r.Host() + "/team/app:v1"
 			if auth != "" {
 				_, err := s.Pull(ctx, ref, "", nil)
 				checkRefusal(t, s, err, fail.NotFound, "denied")
-				s.Credentials = writeAuth(t, r.host(), "me", "wrong")
+				s.Credentials = writeAuth(t, r.Host(), "me", "wrong")
 				_, err = s.Pull(ctx, ref, "", nil)
 				checkRefusal(t, s, err, fail.NotFound, "denied")
-				s.Credentials = writeAuth(t, r.host(), "me", "secret")
+				s.Credentials = writeAuth(t, r.Host(), "me", "secret")
 			}
 			var seen atomic.Int64
 			img, err := s.Pull(ctx, ref, "", func(stage string, done, total int64) {
@@ -72,31 +73,31 @@ func TestPull(t *testing.T) {
 // TestPullResolvesOnce: a tag that moves during the pull does not matter.
 func TestPullResolvesOnce(t *testing.T) {
 	s, ctx := newStore(t)
-	r := newRegistry(t, false)
+	r := registry.New(t, false)
 	first, second := build(t, small("", "first")), build(t, small("", "second"))
-	r.push("v1", first, second)
-	img, err := s.Pull(ctx, r.host()+"/app:v1", "", nil)
+	r.Push("v1", first, second)
+	img, err := s.Pull(ctx, r.Host()+"/app:v1", "", nil)
 	check(t, err)
 	if img.Digest != first.Root.Digest.String() || readRootfs(t, s, img.ChainID, "hello") != "first" {
 		t.Fatalf("pulled %s", img.Digest)
 	}
 	n := 0
-	for _, l := range r.log() {
+	for _, l := range r.Log() {
 		if strings.HasSuffix(l, "/v1") {
 			n++
 		}
 	}
 	if n != 1 {
-		t.Fatalf("the tag was asked for %d times: %q", n, r.log())
+		t.Fatalf("the tag was asked for %d times: %q", n, r.Log())
 	}
 	// The next pull moves the name.
-	img, err = s.Pull(ctx, r.host()+"/app:v1", "", nil)
+	img, err = s.Pull(ctx, r.Host()+"/app:v1", "", nil)
 	check(t, err)
 	if readRootfs(t, s, img.ChainID, "hello") != "second" {
 		t.Fatal("the name did not move")
 	}
 	// By digest: the old one, under the repository's name, though the tag moved.
-	pinned := r.host() + "/app@" + first.Root.Digest.String()
+	pinned := r.Host() + "/app@" + first.Root.Digest.String()
 	if _, err := s.Resolve(ctx, pinned, ""); fail.KindOf(err) != fail.NotFound {
 		t.Fatalf("resolve of what no name points to: %v", err)
 	}
@@ -106,25 +107,25 @@ func TestPullResolvesOnce(t *testing.T) {
 		t.Fatal("digest not honoured")
 	}
 	// A digest that a tag of the same repository points to is found.
-	img, err = s.Resolve(ctx, r.host()+"/app@"+second.Root.Digest.String(), "")
+	img, err = s.Resolve(ctx, r.Host()+"/app@"+second.Root.Digest.String(), "")
 	check(t, err)
 	if img.Digest != second.Root.Digest.String() {
 		t.Fatalf("found %s", img.Digest)
 	}
-	if _, err := s.Resolve(ctx, r.host()+"/other@"+second.Root.Digest.String(), ""); fail.KindOf(err) != fail.NotFound {
+	if _, err := s.Resolve(ctx, r.Host()+"/other@"+second.Root.Digest.String(), ""); fail.KindOf(err) != fail.NotFound {
 		t.Fatalf("another repository's image was taken: %v", err)
 	}
 }
 
 func TestPullMissing(t *testing.T) {
 	s, ctx := newStore(t)
-	r := newRegistry(t, false)
+	r := registry.New(t, false)
 	for _, tag := range []string{":none", "@" + digest.FromString("none").String()} {
-		_, err := s.Pull(ctx, r.host()+"/app"+tag, "", nil)
+		_, err := s.Pull(ctx, r.Host()+"/app"+tag, "", nil)
 		checkRefusal(t, s, err, fail.NotFound, "has no image")
 	}
 	r.Close()
-	_, err := s.Pull(ctx, r.host()+"/app:v1", "", nil)
+	_, err := s.Pull(ctx, r.Host()+"/app:v1", "", nil)
 	checkRefusal(t, s, err, fail.Internal, "refused")
 }
 
@@ -132,21 +133,21 @@ func TestPullMissing(t *testing.T) {
 // credentials of the registry.
 func TestPullRedirect(t *testing.T) {
 	s, ctx := newStore(t)
-	r, storage := newRegistry(t, false), newRegistry(t, false)
+	r, storage := registry.New(t, false), registry.New(t, false)
 	b := build(t, small("", "1"))
-	r.push("v1", b)
-	storage.push("x", b)
-	r.auth, r.user, r.password, r.redirect = "basic", "me", "secret", storage.URL
-	s.Credentials = writeAuth(t, r.host(), "me", "secret")
-	_, err := s.Pull(ctx, r.host()+"/app:v1", "", nil)
+	r.Push("v1", b)
+	storage.Push("x", b)
+	r.Auth, r.User, r.Password, r.Redirect = "basic", "me", "secret", storage.URL
+	s.Credentials = writeAuth(t, r.Host(), "me", "secret")
+	_, err := s.Pull(ctx, r.Host()+"/app:v1", "", nil)
 	check(t, err)
-	if len(storage.log()) < 2 {
-		t.Fatalf("the redirect was not followed: %q", storage.log())
+	if len(storage.Log()) < 2 {
+		t.Fatalf("the redirect was not followed: %q", storage.Log())
 	}
-	if len(r.headers("Authorization")) == 0 {
+	if len(r.Headers("Authorization")) == 0 {
 		t.Fatal("the registry itself got no credentials")
 	}
-	if got := storage.headers("Authorization"); len(got) > 0 {
+	if got := storage.Headers("Authorization"); len(got) > 0 {
 		t.Fatalf("the other host was sent %q", got)
 	}
 }
@@ -154,13 +155,13 @@ func TestPullRedirect(t *testing.T) {
 // TestPullPlainHTTP: unencrypted only to the loopback.
 func TestPullPlainHTTP(t *testing.T) {
 	s, ctx := newStore(t)
-	r := newRegistry(t, false)
+	r := registry.New(t, false)
 	b := build(t, small("", "1"))
-	r.push("v1", b)
+	r.Push("v1", b)
 	// TEST-NET-1 (RFC 5737) stands for any other host; the request must fail
 	// before a connection is tried.
-	r.redirect = "http://192.0.2.1:5000"
-	_, err := s.Pull(ctx, r.host()+"/app:v1", "", nil)
+	r.Redirect = "http://192.0.2.1:5000"
+	_, err := s.Pull(ctx, r.Host()+"/app:v1", "", nil)
 	checkRefusal(t, s, err, fail.Internal, "unencrypted http")
 	g := guard{roundTripFunc(func(*http.Request) (*http.Response, error) { return nil, errors.New("sent") }), &plainHosts{}}
 	for u, sent := range map[string]bool{
@@ -187,8 +188,8 @@ func TestPullMirror(t *testing.T) {
 	for _, tls := range []bool{true, false} {
 		t.Run(fmt.Sprint("tls ", tls), func(t *testing.T) {
 			s, ctx := newStore(t)
-			r := newRegistry(t, tls)
-			r.push("v1", build(t, small("", "1")))
+			r := registry.New(t, tls)
+			r.Push("v1", build(t, small("", "1")))
 			s.CertsDir = t.TempDir()
 			dir := filepath.Join(s.CertsDir, "registry.invalid")
 			check(t, os.Mkdir(dir, 0o755))
@@ -205,7 +206,7 @@ func TestPullMirror(t *testing.T) {
 			if img.Name != "registry.invalid/app:v1" {
 				t.Fatalf("name %s", img.Name)
 			}
-			if got := r.headers("Authorization"); len(got) > 0 {
+			if got := r.Headers("Authorization"); len(got) > 0 {
 				t.Fatalf("the mirror was sent %q", got)
 			}
 		})
@@ -215,13 +216,13 @@ func TestPullMirror(t *testing.T) {
 // TestPullInterrupted: a pull that is ended in any stage leaves nothing.
 func TestPullInterrupted(t *testing.T) {
 	s, _ := newStore(t)
-	r := newRegistry(t, false)
+	r := registry.New(t, false)
 	img := small("", "1")
 	img.Layers[0].Entries = append(img.Layers[0].Entries, imagekit.Entry{Path: "big", Mode: 0o644, Zeros: 8 << 20})
-	r.push("v1", build(t, img))
+	r.Push("v1", build(t, img))
 	for _, at := range []string{"Downloading", "Checking", "Unpacking"} {
 		ctx, cancel := context.WithCancel(context.Background())
-		_, err := s.Pull(ctx, r.host()+"/app:v1", "", func(stage string, _, _ int64) {
+		_, err := s.Pull(ctx, r.Host()+"/app:v1", "", func(stage string, _, _ int64) {
 			if stage == at {
 				cancel()
 			}
@@ -238,13 +239,13 @@ func TestHostilePull(t *testing.T) {
 		t.Run(h.name, func(t *testing.T) {
 			s, ctx := newStore(t)
 			s.Limits = tight()
-			r := newRegistry(t, false)
+			r := registry.New(t, false)
 			b := h.build(t)
 			if strings.HasPrefix(h.name, "foreign architecture that lies") || b.Root.MediaType == "" {
 				b.Root.Platform = nil
 			}
-			r.push("v1", b)
-			_, err := s.Pull(ctx, r.host()+"/bad:v1", "", nil)
+			r.Push("v1", b)
+			_, err := s.Pull(ctx, r.Host()+"/bad:v1", "", nil)
 			kind, want := h.kind, h.want
 			if h.pull != "" {
 				want = h.pull
@@ -262,19 +263,19 @@ func TestHostilePull(t *testing.T) {
 // even if it begins well; so is a shorter one.
 func TestRegistryThatNeverEnds(t *testing.T) {
 	s, ctx := newStore(t)
-	r := newRegistry(t, false)
+	r := registry.New(t, false)
 	b := build(t, small("", "1"))
 	layer := b.Layers[0]
-	r.push("v1", b)
+	r.Push("v1", b)
 	right := b.Blobs[layer]
-	r.blobs[layer] = make([]byte, 32<<20)
-	_, err := s.Pull(ctx, r.host()+"/bad:v1", "", nil)
+	r.Blobs[layer] = make([]byte, 32<<20)
+	_, err := s.Pull(ctx, r.Host()+"/bad:v1", "", nil)
 	checkRefusal(t, s, err, fail.Refused, "is not what its digest and size say")
-	r.blobs[layer] = append(slices.Clone(right), make([]byte, 32<<20)...)
-	_, err = s.Pull(ctx, r.host()+"/bad:v1", "", nil)
+	r.Blobs[layer] = append(slices.Clone(right), make([]byte, 32<<20)...)
+	_, err = s.Pull(ctx, r.Host()+"/bad:v1", "", nil)
 	checkRefusal(t, s, err, fail.Refused, "is not what its digest and size say")
-	r.blobs[layer] = right[:len(right)/2]
-	_, err = s.Pull(ctx, r.host()+"/bad:v1", "", nil)
+	r.Blobs[layer] = right[:len(right)/2]
+	_, err = s.Pull(ctx, r.Host()+"/bad:v1", "", nil)
 	checkRefusal(t, s, err, fail.Refused, "is not what its digest and size say")
 }
 

@@ -12,20 +12,21 @@ import (
 
 	"github.com/safe-run/safe-run/tests/harness"
 	"github.com/safe-run/safe-run/tests/imagekit"
+	"github.com/safe-run/safe-run/tests/imagekit/registry"
 )
 
 func TestI8(t *testing.T) {
 	row(t, "I8")
 	hostileImages(t, "document:", "index:")
 	// The same by a registry, which a client believes more of.
-	r := newRegistry(t)
+	r := registry.New(t, false)
 	before, kept := here.Inventory(t), contents(t)
 	pull := func(what string) {
 		t.Helper()
 		if err := forget(); err != nil {
 			t.Fatal(err)
 		}
-		a, peak := launched(nil, "pull", "-q", r.name("latest"))
+		a, peak := launched(nil, "pull", "-q", r.Host()+"/x:latest")
 		if a.Code == 0 || peak > peakLimit || unclear(a.Stderr) != "" || strings.ContainsAny(a.Stdout+a.Stderr, "\x1b") {
 			t.Errorf("pull, %s: %d MiB, %s", what, peak>>20, a)
 		}
@@ -35,10 +36,10 @@ func TestI8(t *testing.T) {
 		"document: a layer that is not there", "document: a layer from a URL", "document: a config of gigabytes", "document: a manifest and an index in one",
 		"document: a manifest that says it is an index", `document: layer type "application/vnd.erofs.layer.v1"`, "document: a layer with another content than the config says",
 	} {
-		r.push("latest", built(t, name))
+		r.Push("latest", built(t, name))
 		pull(name)
 	}
-	r.push("latest", built(t, "", withLayer(fresh("by pull"))))
+	r.Push("latest", built(t, "", withLayer(fresh("by pull"))))
 	answers := map[string]func(w http.ResponseWriter, q *http.Request) bool{
 		"a manifest without end": func(w http.ResponseWriter, q *http.Request) bool {
 			if !strings.Contains(q.URL.Path, "/manifests/") {
@@ -92,15 +93,15 @@ func TestI8(t *testing.T) {
 		},
 	}
 	for what, answer := range answers {
-		r.instead = answer
+		r.Instead = answer
 		pull(what)
 	}
 	// And a registry that does as it should is believed.
-	r.instead = nil
-	if a := here.Run("pull", "-q", r.name("latest")); a.Code != 0 {
+	r.Instead = nil
+	if a := here.Run("pull", "-q", r.Host()+"/x:latest"); a.Code != 0 {
 		t.Errorf("a good registry: %s", a)
 	}
-	here.Run("rmi", r.name("latest"))
+	here.Run("rmi", r.Host()+"/x:latest")
 	harness.Same(t, before, here.Inventory(t))
 	patient(t, func() error {
 		for _, c := range contents(t) {
@@ -116,13 +117,13 @@ type endless struct{}
 
 func TestI10(t *testing.T) {
 	row(t, "I10")
-	r := newRegistry(t)
+	r := registry.New(t, false)
 	say := func(word string) *imagekit.Built {
 		return built(t, "", withLayer(fresh(word)), configured(func(c *imagekit.Config) { c.Entrypoint = []string{"/bin/echo", word} }))
 	}
 	first, second := say("first"), say("second")
-	r.push("latest", first, second)
-	name := r.name("latest")
+	r.Push("latest", first, second)
+	name := r.Host() + "/x:latest"
 	// The container, its record and the image of that name are all of the first answer.
 	a := here.Run("run", "--name", "i10-container", name, "x")
 	defer here.Run("rm", "-f", "i10-container")
@@ -130,7 +131,7 @@ func TestI10(t *testing.T) {
 	if a.Code != 0 || a.Stdout != "first x\n" {
 		t.Fatalf("%s", a)
 	}
-	if n := r.questions("/manifests/latest"); n != 1 {
+	if n := strings.Count(strings.Join(r.Log(), "\n"), "/manifests/latest"); n != 1 {
 		t.Errorf("the tag was asked for %d times", n)
 	}
 	if n := here.Ctr(t, "images", "ls", "name=="+name); !strings.Contains(n, first.Root.Digest.String()) {

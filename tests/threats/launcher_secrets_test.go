@@ -4,80 +4,18 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/safe-run/safe-run/tests/harness"
 	"github.com/safe-run/safe-run/tests/imagekit"
+	"github.com/safe-run/safe-run/tests/imagekit/registry"
 )
-
-// depot is the pulling side of a registry that writes down who asked for what.
-type depot struct {
-	*httptest.Server
-	mu       sync.Mutex
-	seen     []string // METHOD PATH Authorization
-	image    *imagekit.Built
-	user     string // user:password that is wanted; "": nobody
-	redirect string // where blobs are, if not here
-}
-
-func newDepot(t *testing.T, image *imagekit.Built, user, redirect string) *depot {
-	t.Helper()
-	d := &depot{image: image, user: user, redirect: redirect}
-	d.Server = httptest.NewServer(d)
-	t.Cleanup(d.Close)
-	return d
-}
-
-func (d *depot) host() string { return strings.TrimPrefix(d.URL, "http://") }
-
-func (d *depot) asked() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return strings.Join(d.seen, "\n")
-}
-
-func (d *depot) ServeHTTP(w http.ResponseWriter, q *http.Request) {
-	auth := q.Header.Get("Authorization")
-	d.mu.Lock()
-	d.seen = append(d.seen, q.Method+" "+q.URL.Path+" "+auth)
-	d.mu.Unlock()
-	if d.user != "" && auth != "Basic "+base64.StdEncoding.EncodeToString([]byte(d.user)) {
-		w.Header().Set("WWW-Authenticate", `Basic realm="depot"`)
-		w.WriteHeader(http.StatusUnauthorized)
-		return
-	}
-	id := q.URL.Path[strings.LastIndexByte(q.URL.Path, '/')+1:]
-	manifest := strings.Contains(q.URL.Path, "/manifests/")
-	if manifest && id == "1" {
-		id = d.image.Root.Digest.String()
-	}
-	blob, ok := d.image.Blobs[digest.Digest(id)]
-	switch {
-	case !ok:
-		w.WriteHeader(http.StatusNotFound)
-	case !manifest && d.redirect != "":
-		http.Redirect(w, q, d.redirect+q.URL.Path, http.StatusTemporaryRedirect)
-	default:
-		if manifest {
-			w.Header().Set("Content-Type", d.image.Root.MediaType)
-			w.Header().Set("Docker-Content-Digest", id)
-		}
-		w.Header().Set("Content-Length", fmt.Sprint(len(blob)))
-		if q.Method != http.MethodHead {
-			_, _ = w.Write(blob)
-		}
-	}
-}
 
 func TestL6(t *testing.T) {
 	row(t, "L6")
@@ -85,32 +23,37 @@ func TestL6(t *testing.T) {
 	img.Layers = append(img.Layers, imagekit.Layer{Entries: []imagekit.Entry{imagekit.File("l6", 0o644, t.TempDir())}}) // nothing that is there already
 	built, err := imagekit.Build(img)
 	must(t, err)
-	elsewhere := newDepot(t, built, "", "")
-	other := strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1)
-	d := newDepot(t, built, "l6-user:l6-password", other)
+	depot := func(auth, user, password string) *registry.Registry {
+		r := registry.New(t, false)
+		r.Auth, r.User, r.Password = auth, user, password
+		r.Push("1", built)
+		return r
+	}
+	elsewhere, d := depot("", "", ""), depot("basic", "l6-user", "l6-password")
+	d.Redirect = strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1)
 	dir := t.TempDir()
 	marks := filepath.Join(dir, "marks")
 	config := func(content any) {
 		b, err := json.Marshal(content)
 		must(t, err, os.WriteFile(filepath.Join(dir, "config.json"), b, 0o600))
 	}
-	config(map[string]any{"auths": map[string]any{d.host(): map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(d.user))}}})
+	config(map[string]any{"auths": map[string]any{d.Host(): map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(d.User + ":" + d.Password))}}})
 	t.Setenv("DOCKER_CONFIG", dir)
-	name := d.host() + "/l6/image:1"
+	name := d.Host() + "/l6/image:1"
 	if a := here.Run("pull", name); a.Code != 0 {
-		t.Fatalf("%s\n%s", a, d.asked())
+		t.Fatalf("%s\n%s", a, d.Log())
 	}
 	t.Cleanup(func() { here.Run("rmi", "-f", name) })
-	if !strings.Contains(d.asked(), "Basic ") || !strings.Contains(elsewhere.asked(), "/blobs/") {
-		t.Errorf("no credentials, or no redirect: %s\n%s", d.asked(), elsewhere.asked())
+	if len(d.Headers("Authorization")) == 0 || !strings.Contains(strings.Join(elsewhere.Log(), "\n"), "/blobs/") {
+		t.Errorf("no credentials, or no redirect: %s\n%s", d.Log(), elsewhere.Log())
 	}
-	if strings.Contains(elsewhere.asked(), "Basic") || strings.Contains(elsewhere.asked(), "Bearer") {
-		t.Errorf("credentials went to where blobs are: %s", elsewhere.asked())
+	if sent := elsewhere.Headers("Authorization"); len(sent) > 0 {
+		t.Errorf("credentials went to where blobs are: %q", sent)
 	}
 	// Another registry asks for credentials and gets none.
-	thief := newDepot(t, built, "l6-thief:x", "")
-	if a := here.Run("pull", thief.host()+"/l6/image:1"); a.Code == 0 || strings.Contains(thief.asked(), "Basic") || strings.Contains(a.String(), "l6-password") {
-		t.Errorf("%s\n%s", a, thief.asked())
+	thief := depot("basic", "l6-thief", "x")
+	if a := here.Run("pull", thief.Host()+"/l6/image:1"); a.Code == 0 || len(thief.Headers("Authorization")) > 0 || strings.Contains(a.String(), "l6-password") {
+		t.Errorf("%s\n%q", a, thief.Headers("Authorization"))
 	}
 	// Plain http is for this host alone.
 	must(t, exec.Command("ip", "addr", "add", "192.0.2.77/32", "dev", "lo").Run())
@@ -120,8 +63,8 @@ func TestL6(t *testing.T) {
 	far.Listener = listenTCP(t, "192.0.2.77:0")
 	far.Start()
 	defer far.Close()
-	before := d.asked()
-	if a := here.Run("pull", strings.TrimPrefix(far.URL, "http://")+"/l6/image:1"); a.Code == 0 || d.asked() != before {
+	before := len(d.Log())
+	if a := here.Run("pull", strings.TrimPrefix(far.URL, "http://")+"/l6/image:1"); a.Code == 0 || len(d.Log()) != before {
 		t.Errorf("asked without TLS: %s", a)
 	}
 	// A helper is a program of the caller's choice: through sudo it is none.
@@ -129,7 +72,7 @@ func TestL6(t *testing.T) {
 	config(map[string]any{"credsStore": "l6"})
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	underSudo(t, someUser)
-	if a := here.Run("pull", d.host()+"/l6/other:1"); a.Code == 0 {
+	if a := here.Run("pull", d.Host()+"/l6/other:1"); a.Code == 0 {
 		t.Errorf("credentials of somebody: %s", a)
 	}
 	if b, err := os.ReadFile(marks); err == nil {
