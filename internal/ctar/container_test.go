@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/spec"
+	"github.com/safe-run/safe-run/tests/harness"
 )
 
 const insideWord = "container-end"
@@ -121,19 +122,7 @@ func TestSwaps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				_ = unix.Renameat2(unix.AT_FDCWD, dir+"/d", unix.AT_FDCWD, dir+"/l", unix.RENAME_EXCHANGE)
-			}
-		}
-	}()
-	defer func() { close(stop); <-done }()
+	defer harness.Exchange(dir+"/d", dir+"/l")()
 	read, written := 0, 0
 	for i := range 60 {
 		for _, p := range []string{"/d/f", "/d/.", "/d"} {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/safe-run/safe-run/tests/harness"
 )
 
 // copyFrom starts a container to copy from and to, with a tmpfs at /t and a
@@ -259,19 +261,7 @@ func TestCopySwaps(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeFile(t, volume+"/d/f", "inside", 0o644)
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				_ = unix.Renameat2(unix.AT_FDCWD, volume+"/d", unix.AT_FDCWD, volume+"/l", unix.RENAME_EXCHANGE)
-			}
-		}
-	}()
-	defer func() { close(stop); <-done }()
+	defer harness.Exchange(volume+"/d", volume+"/l")()
 	worked := map[bool]int{}
 	for i := range 100 {
 		r := run("cp", f, "swaps:/v/d/g")

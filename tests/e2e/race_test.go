@@ -3,10 +3,9 @@ package e2e
 import (
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/safe-run/safe-run/tests/harness"
 )
 
 // TestBindRace: while somebody swaps the source of a bind with a link to the
@@ -28,15 +27,8 @@ func TestBindRace(t *testing.T) {
 			if err := os.Symlink(c.evil, evil); err != nil {
 				t.Fatal(err)
 			}
-			var stop atomic.Bool
-			done := make(chan int)
-			go func() {
-				swaps := 0
-				for ; !stop.Load(); swaps++ {
-					_ = unix.Renameat2(unix.AT_FDCWD, good, unix.AT_FDCWD, evil, unix.RENAME_EXCHANGE)
-				}
-				done <- swaps
-			}()
+			stop := harness.Exchange(good, evil)
+			defer stop()
 			seen := map[string]int{}
 			for range starts / 2 {
 				r := run("--rm", "-v", good+c.below+":/x", "busybox", "ls", "/x")
@@ -50,8 +42,7 @@ func TestBindRace(t *testing.T) {
 					t.Errorf("the host's files, or something unexpected: %s", r)
 				}
 			}
-			stop.Store(true)
-			t.Logf("%d swaps; %v", <-done, seen)
+			t.Logf("%d swaps; %v", stop(), seen)
 			if seen["own"]+seen["refused"] != starts/2 {
 				t.Errorf("%v of %d starts", seen, starts/2)
 			}

@@ -309,6 +309,20 @@ func contents(t *testing.T) []string {
 	return all
 }
 
+// noMoreContent waits until containerd, whose own clean-up is a moment later,
+// has nothing but what was kept.
+func noMoreContent(t *testing.T, kept []string) {
+	t.Helper()
+	patient(t, func() error {
+		for _, c := range contents(t) {
+			if !slices.Contains(kept, c) {
+				return fmt.Errorf("content left behind: %s", c)
+			}
+		}
+		return nil
+	})
+}
+
 // TestHostileImages loads and runs each image of the corpus: a clear error or
 // no effect, little time and memory, and nothing stays.
 func TestHostileImages(t *testing.T) {
@@ -335,15 +349,7 @@ func TestHostileImages(t *testing.T) {
 	}
 	t.Logf("%d images, %s", n, took)
 	harness.Same(t, before, here.Inventory(t))
-	// containerd's own clean-up is a moment later.
-	patient(t, func() error {
-		for _, c := range contents(t) {
-			if !slices.Contains(kept, c) {
-				return fmt.Errorf("content left behind: %s", c)
-			}
-		}
-		return nil
-	})
+	noMoreContent(t, kept)
 }
 
 // loadAverage is how many processes wanted a processor, over the last minute.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -116,19 +115,8 @@ func TestM2(t *testing.T) {
 	dir := groundDir(t)
 	good, evil := makeDir(t, filepath.Join(dir, "good")), linkTo(t, filepath.Join(dir, "evil"), "/")
 	put(t, filepath.Join(makeDir(t, good+"/etc"), "mine"), "")
-	var stop atomic.Bool
-	swaps := make(chan int)
-	go func() {
-		n := 0
-		for ; !stop.Load(); n++ {
-			_ = unix.Renameat2(unix.AT_FDCWD, good, unix.AT_FDCWD, evil, unix.RENAME_EXCHANGE)
-		}
-		swaps <- n
-	}()
-	defer func() {
-		stop.Store(true)
-		t.Logf("%d swaps", <-swaps)
-	}()
+	stop := harness.Exchange(good, evil)
+	defer func() { t.Logf("%d swaps", stop()) }()
 	// What was judged harmless is what a descriptor is held of.
 	seen := map[string]int{}
 	for until := time.Now().Add(harness.Patient(20 * time.Second)); seen["own"] < 50 || seen["refused"] < 50; {

@@ -210,18 +210,8 @@ ln -s `+strings.Repeat("../", 40)+outside+` /v/l; ln -s /etc/shadow /v/s
 for p in tar xz gzip unpigz sh; do printf '#!/bin/sh\ntouch /v/executed\n' >/x/$p; chmod 755 /x/$p; done; touch /v/ready; sleep 1000`)
 	volume := filepath.Join(here.Root, "volumes/r22-volume/_data")
 	patient(t, func() error { _, err := os.Stat(volume + "/ready"); return err })
-	stop, done := make(chan bool), make(chan bool)
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				_ = unix.Renameat2(unix.AT_FDCWD, volume+"/d", unix.AT_FDCWD, volume+"/l", unix.RENAME_EXCHANGE)
-			}
-		}
-	}()
+	stop := harness.Exchange(volume+"/d", volume+"/l")
+	defer stop()
 	in, out := 0, 0
 	for i := range 12 {
 		if here.Run("cp", dir+"/g", "r22-copied:/v/d/g").Code == 0 {
@@ -232,8 +222,7 @@ for p in tar xz gzip unpigz sh; do printf '#!/bin/sh\ntouch /v/executed\n' >/x/$
 			out++
 		}
 	}
-	close(stop)
-	<-done
+	stop()
 	if in == 0 || out == 0 {
 		t.Errorf("no copy worked in one direction: %d in, %d out", in, out)
 	}

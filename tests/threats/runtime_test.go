@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/safe-run/safe-run/tests/harness"
 )
 
 // sums are digests of the programs of the host that run on behalf of a container.
@@ -176,18 +176,8 @@ func TestR8(t *testing.T) {
 	detached(t, "r8-neighbour", "-v", "r8-a:/data", denImage, "sh", "-c", "mkdir /data/x /data/x/z; ln -s "+strings.Repeat("../", 30)+outside+" /data/y; touch /data/done; sleep 1000")
 	volume := filepath.Join(here.Root, "volumes", "r8-a", "_data")
 	patient(t, func() error { _, err := os.Stat(volume + "/done"); return err })
-	stop, done := make(chan bool), make(chan int)
-	go func() {
-		for n := 0; ; n++ {
-			select {
-			case <-stop:
-				done <- n
-				return
-			default:
-				_ = unix.Renameat2(unix.AT_FDCWD, volume+"/x", unix.AT_FDCWD, volume+"/y", unix.RENAME_EXCHANGE)
-			}
-		}
-	}()
+	stop := harness.Exchange(volume+"/x", volume+"/y")
+	defer stop()
 	before, ran := ownMounts(t), 0
 	for range 6 {
 		a := here.Run("run", "--rm", "-v", "r8-a:/data", "-v", "r8-b:/data/x/z", denImage, "sh", "-c", "echo RAN; touch /data/x/z/mine")
@@ -198,8 +188,7 @@ func TestR8(t *testing.T) {
 			t.Errorf("%s", a)
 		}
 	}
-	close(stop)
-	if n := <-done; n < 100 {
+	if n := stop(); n < 100 {
 		t.Errorf("only %d swaps", n)
 	}
 	t.Logf("%d of 6 ran", ran)
