@@ -28,15 +28,17 @@ type den struct{ name string }
 
 var dens = struct {
 	sync.Mutex
-	of map[string]*den // by their flags
+	of   map[string]*den // by their flags
+	made int
 }{of: map[string]*den{}}
 
-// waiting runs /tmp/WORD.sh whenever it is there, once.
+// waiting runs /tmp/WORD.sh once it is there, and waits for it a minute at most.
 func waiting(word string) string {
-	return fmt.Sprintf("if [ -e /tmp/%[1]s.sh ]; then mv /tmp/%[1]s.sh /tmp/%[1]s.run; sh -c \"$(cat /tmp/%[1]s.run)\" >/tmp/%[1]s.new 2>&1 </dev/null; mv /tmp/%[1]s.new /tmp/%[1]s.out; fi", word)
+	return fmt.Sprintf("n=0; while [ ! -e /tmp/%[1]s.sh ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done; if [ -e /tmp/%[1]s.sh ]; then mv /tmp/%[1]s.sh /tmp/%[1]s.run; sh -c \"$(cat /tmp/%[1]s.run)\" >/tmp/%[1]s.new 2>&1 </dev/null; mv /tmp/%[1]s.new /tmp/%[1]s.out; fi", word)
 }
 
 // denOf gives the container of these flags, which is made at the first time.
+// One with flags ends with the test, since each takes some time of the processor.
 func denOf(t *testing.T, flags []string) *den {
 	t.Helper()
 	dens.Lock()
@@ -45,17 +47,28 @@ func denOf(t *testing.T, flags []string) *den {
 	if d := dens.of[key]; d != nil {
 		return d
 	}
-	d := &den{name: fmt.Sprintf("den-%d", len(dens.of))}
+	d := &den{name: fmt.Sprintf("den-%d", dens.made)}
+	dens.made++
 	args := slices.Concat([]string{
 		"run", "-d", "--name", d.name,
-		"--health-interval", "150ms", "--health-timeout", "60s", "--health-cmd", waiting("health"),
-	}, flags, []string{denImage, "sh", "-c", "n=0; while [ $n -lt 12000 ]; do " + waiting("restart") + "; sleep 0.1; n=$((n+1)); done"})
+		"--health-interval", "100ms", "--health-timeout", "120s", "--health-cmd", waiting("health"),
+	}, flags, []string{denImage, "sh", "-c", "for m in $(seq 30); do " + waiting("restart") + "; done"})
 	for _, c := range [][]string{args, {"restart", "-t", "0", d.name}} {
 		if a := here.Run(c...); a.Code != 0 {
 			t.Fatalf("%s: %s", strings.Join(c, " "), a)
 		}
 	}
 	dens.of[key] = d
+	if len(flags) > 0 {
+		t.Cleanup(func() {
+			dens.Lock()
+			defer dens.Unlock()
+			delete(dens.of, key)
+			if a := here.Run("rm", "-f", "-v", d.name); a.Code != 0 {
+				t.Errorf("rm %s: %s", d.name, a)
+			}
+		})
+	}
 	return d
 }
 
