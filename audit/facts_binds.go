@@ -99,13 +99,18 @@ func engineOwn(b bound, concern string) bool {
 func engineFile(b bound) bool {
 	name, ok := map[string]string{
 		"/etc/hosts": "hosts", "/etc/hostname": "hostname", "/etc/resolv.conf": "resolv.conf", "/dev/shm": "shm",
-		"/run/.containerenv": ".containerenv", "/sbin/docker-init": "docker-init", "/dev/termination-log": "*", "/dev/init": "catatonit",
+		"/run/.containerenv": ".containerenv", "/sbin/docker-init": "docker-init", "/dev/init": "catatonit",
 	}[b.point]
+	if b.point == "/dev/termination-log" { // of the kubelet, wherever it has its pods
+		dirs := strings.Split(b.from, "/")
+		n := len(dirs)
+		return n > 5 && dirs[n-5] == "pods" && dirs[n-3] == "containers"
+	}
 	if !ok {
 		return false
 	}
 	for _, store := range []string{"/var/lib/", "/run/", "/usr/bin/", "/usr/libexec/", "/usr/lib/"} {
-		if strings.HasPrefix(b.from, store) && (name == "*" || strings.Contains(path.Base(b.from), name)) {
+		if strings.HasPrefix(b.from, store) && strings.Contains(path.Base(b.from), name) {
 			return true
 		}
 	}

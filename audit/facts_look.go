@@ -42,12 +42,8 @@ type looker struct {
 	hostNS map[string]string // the host's namespaces, by their place in /proc
 }
 
-// Look reads what the kernel enforces on the container of process pid,
-// whoever started it. It must be called by root of the host. Nothing is
-// executed in the container and no process of it is stopped. Kinds of errors:
-// NotFound if the process has ended, or ends meanwhile; Internal.
-func Look(pid int) (*Facts, error) {
-	fd, err := unix.Open("/proc/"+strconv.Itoa(pid), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func look(pid int) (*Facts, error) {
+	fd, err := openProcess(pid)
 	if err != nil {
 		return nil, lookError(pid, err)
 	}
@@ -173,7 +169,8 @@ func scanLines(r io.Reader, visit func(line []byte) bool) (complete bool, err er
 // lookStarted reads field 22 of /proc/PID/stat. What comes before is a command
 // in brackets, with any characters in it.
 func (l *looker) lookStarted() error {
-	b, err := l.read("stat")
+	text, err := l.file("/proc/" + strconv.Itoa(l.pid) + "/stat") // not that of one of its threads
+	b := []byte(text)
 	if err != nil {
 		return err
 	}

@@ -139,7 +139,7 @@ func (l *looker) lookProcesses() error {
 
 // wider compares a process with the first one.
 func (l *looker) wider(pid int) (w WiderProcess, is bool) {
-	fd, err := unix.Open("/proc/"+strconv.Itoa(pid), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := openProcess(pid)
 	if err != nil {
 		return w, false
 	}

@@ -55,6 +55,7 @@ const (
 	auditI386    = 0x40000003
 	actionMask   = 0xffff0000
 	actionNotify = 0x7fc00000
+	actionTrace  = 0x7ff00000
 	actionLog    = 0x7ffc0000
 	actionAllow  = 0x7fff0000
 )
@@ -92,8 +93,8 @@ func runFilters(filters [][]unix.SockFilter, data [64]byte) (string, error) {
 	switch {
 	case least >= actionLog:
 		return "allowed", nil
-	case least == actionNotify:
-		return "supervised", nil // a program outside answers
+	case least == actionNotify, least == actionTrace:
+		return "supervised", nil // another program answers, perhaps one in the container
 	}
 	return "blocked", nil
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,8 +97,10 @@ func (l *looker) views() (first mountView, more []mountView, err error) {
 	hostNS, _ := readlink(unix.AT_FDCWD, "/proc/1/ns/mnt")
 	ownNS, _ := readlink(unix.AT_FDCWD, "/proc/thread-self/ns/mnt")
 	seen := map[string]bool{viewKey(l.dir): true, "": true}
+	firstNS, _ := readlink(l.dir, "ns/mnt")
+	whole := map[string]bool{firstNS: true}
 	for _, pid := range l.members() {
-		dir, err := unix.Open("/proc/"+strconv.Itoa(pid), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		dir, err := openProcess(pid)
 		if err != nil {
 			continue // it has ended
 		}
@@ -115,6 +116,13 @@ func (l *looker) views() (first mountView, more []mountView, err error) {
 			}
 			if v, err := viewOf(dir); err == nil {
 				more = append(more, v)
+			}
+			// All its processes may have hidden some of it by a root of their own.
+			if !whole[ns] {
+				whole[ns] = true
+				if v, err := namespaceView(dir); err == nil {
+					more = append(more, v)
+				}
 			}
 		}
 		_ = unix.Close(dir)

@@ -204,15 +204,21 @@ func (g *grader) seccompCalls() []Finding {
 	case len(s.Calls) == 0:
 		return finding(Info, "", "not known: %s", s.Unknown)
 	}
-	var allowed []string
+	var allowed, others []string
 	for name, verdict := range s.Calls {
-		if verdict == "allowed" {
+		switch verdict {
+		case "allowed":
 			allowed = append(allowed, name)
+		case "supervised":
+			others = append(others, name)
 		}
 	}
 	slices.Sort(allowed)
+	slices.Sort(others)
 	sev := Medium
 	switch {
+	case len(allowed) == 0 && len(others) > 0:
+		return finding(Info, "", "not known: another program decides on %s", some(others))
 	case len(allowed) == 0:
 		return ok("all %d that no container needs", len(s.Calls))
 	case len(allowed) <= 3:

@@ -3,13 +3,17 @@ package audit
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/safe-run/safe-run/internal/fail"
 )
 
 // TestHidden: the first process goes where it sees less than others of its
@@ -41,6 +45,11 @@ func TestHidden(t *testing.T) {
 		},
 		{
 			"other mounts", "/bin/busybox sleep 100 & exec /bin/busybox unshare -m /bin/busybox sh -c '/bin/busybox umount /data && exec /bin/busybox sleep 99'",
+			admin, command("sleep\x0099"), etc,
+		},
+		{
+			"other mounts and another root",
+			"/bin/busybox unshare -m /bin/busybox chroot /jail /busybox sleep 98 & /bin/busybox sleep 1; /bin/busybox umount /data; exec /bin/busybox sleep 99",
 			admin, command("sleep\x0099"), etc,
 		},
 		{
@@ -90,6 +99,67 @@ func TestHidden(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// init plays a program whose first thread ends and whose others run on.
+func init() {
+	if os.Getenv("AUDIT_TEST_LEADERLESS") == "" {
+		return
+	}
+	go func() {
+		for {
+			time.Sleep(time.Second)
+		}
+	}()
+	time.Sleep(100 * time.Millisecond) // the other thread is there
+	_, _, _ = unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+}
+
+// TestLeaderless: a process whose first thread has ended looks like a zombie,
+// and is looked at all the same.
+func TestLeaderless(t *testing.T) {
+	c := exec.Command("/proc/self/exe")
+	c.Env = append(os.Environ(), "AUDIT_TEST_LEADERLESS=1")
+	must(t, c.Start())
+	defer func() { _ = c.Process.Kill(); _ = c.Wait() }()
+	until(t, "its first thread has ended", func() bool {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.Process.Pid))
+		return strings.Contains(string(b), ") Z ")
+	})
+	f := looked(t, c.Process.Pid)
+	if f.Namespaces["mount"] != "host" || f.Limits.OpenFiles == nil || f.PID != c.Process.Pid {
+		t.Errorf("%+v", f)
+	}
+	must(t, c.Process.Kill())
+	_ = c.Wait()
+	if _, err := Look(c.Process.Pid); fail.KindOf(err) != fail.NotFound {
+		t.Errorf("it has ended: %v", err)
+	}
+}
+
+// TestEngineFileIsNoDisguise: what is mounted where an engine has a file of its
+// own is that file, and not the engine's store.
+func TestEngineFileIsNoDisguise(t *testing.T) {
+	for from, want := range map[string]bool{
+		"/var/lib/docker": false, "/var/lib/kubelet": false, "/run/containerd": false,
+		"/var/lib/kubelet/pods/u/containers/c/1234": true, "/var/lib/k0s/kubelet/pods/u/containers/c/1234": true,
+	} {
+		if got := engineOwn(bound{point: "/dev/termination-log", from: from}, "bind-container-store"); got != want {
+			t.Errorf("%s: %v", from, got)
+		}
+	}
+}
+
+// TestSupervisedIsNotBlocked: a program may answer for its own filter.
+func TestSupervisedIsNotBlocked(t *testing.T) {
+	for _, action := range []uint32{actionNotify, actionTrace} {
+		calls, err := judgeCalls([][]unix.SockFilter{{{Code: unix.BPF_RET | unix.BPF_K, K: action}}}, unix.AUDIT_ARCH_X86_64)
+		must(t, err)
+		g := grader{f: &Facts{Seccomp: Seccomp{Mode: "filter", Calls: calls}}}
+		if all := g.seccompCalls(); all[0].Severity == OK {
+			t.Errorf("%#x: %+v", action, all)
+		}
 	}
 }
 

@@ -148,10 +148,34 @@ func (c *checker) parseLaunch(words []word, style style) *launch {
 	}
 	// What is created is started by somebody.
 	if i >= len(words) || !words[i].is("run") && !words[i].is("create") {
+		c.indirect(tool, words[min(i, len(words)):])
 		return nil
 	}
 	l.command = tool + " " + words[i].head()
 	return c.finishLaunch(l, tool, words[i+1:])
+}
+
+// indirect remarks on commands that start containers which are written down
+// elsewhere: who reads that there is no launch here must not take that for none.
+func (c *checker) indirect(tool string, words []word) {
+	is := func(i int, text string) bool { return i < len(words) && words[i].is(text) }
+	switch {
+	case strings.HasSuffix(tool, "-compose"), is(0, "compose"):
+		for _, w := range words[1:] {
+			for _, verb := range []string{"up", "run", "create", "start"} {
+				if w.is(verb) {
+					c.remark(words[0].line, strings.TrimSuffix(tool, "-compose")+" compose "+verb, "the containers stand in a compose file: check that as well")
+					return
+				}
+			}
+		}
+	case is(0, "stack") && (is(1, "deploy") || is(1, "up")):
+		c.remark(words[0].line, tool+" stack deploy", "the containers stand in a compose file: check that as well")
+	case is(0, "service") && is(1, "create"):
+		c.remark(words[0].line, tool+" service create", "services of a swarm are not looked at")
+	case is(0, "kube") && is(1, "play"), is(0, "play") && is(1, "kube"):
+		c.remark(words[0].line, tool+" kube play", "pods are not looked at")
+	}
 }
 
 func (w word) is(text string) bool {

@@ -32,7 +32,7 @@ func (c *checker) compose(data []byte) error {
 		}
 	}
 	if services == nil {
-		c.remark(1, "services", "there are none")
+		c.remark(1, "services", "there are none, so it is no compose file; commands in other YAML are not looked at: give them alone, as a script")
 		return nil
 	}
 	for _, e := range d.entries(services) {
@@ -49,6 +49,10 @@ func (c *checker) compose(data []byte) error {
 		if d.steps > maxExpanded {
 			return c.wrong(e.line, "too large once its aliases are followed")
 		}
+	}
+	// compose makes networks and names itself; a pasted line has neither.
+	if len(c.r.Launches) > 1 {
+		c.remark(0, "networks", "services find each other on a network made for them: safe-run network create --icc NAME, then --network NAME --name SERVICE for each")
 	}
 	return nil
 }
@@ -245,7 +249,18 @@ func (s *service) pairs(e entry, flag, sep string) {
 func (s *service) command(n ast.Node) (out []word) {
 	if v, ok := s.text(n); ok {
 		sc := &script{c: s.c, vars: map[string]*variable{}}
-		return sc.split(strings.TrimSpace(strings.ReplaceAll(v, "$$", `\$`)), yamlLine(n))
+		out = sc.split(strings.TrimSpace(strings.ReplaceAll(v, "$$", `\$`)), yamlLine(n))
+		for i := range out {
+			w := &out[i]
+			for j, p := range w.parts {
+				// No shell sees it: a command in it is never run.
+				if p.unknown && !harmless(p.text) {
+					w.parts[j] = part{text: p.text}
+				}
+			}
+			w.raw = s.style.parts(w.parts)
+		}
+		return out
 	}
 	for _, item := range s.list(n) {
 		w := s.word(item)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -24,8 +25,9 @@ type judged struct {
 	refusals []policy.Refusal
 }
 
-// unknownImage stands for an image nobody knows.
-const unknownImage = "unknown"
+// unknownImage stands for an image nobody knows: of a registry that cannot be,
+// so that a grant for a whole registry is not taken to hold for it.
+const unknownImage = "image.invalid/unknown"
 
 // deepCwd is where relative paths start: it is no path of the tables, nor is
 // anything a few levels up from it.
@@ -50,8 +52,8 @@ func (c *checker) judge(l *launch) Launch {
 	if l.image != nil {
 		if v, known := l.image.value(); known {
 			b.image = v
-		} else if l.image.hasGuess() {
-			b.image = l.image.fill(unknownImage, true)
+		} else if l.image.allGuessed() { // else its repository is anybody's, and so would be a grant for it
+			b.image = l.image.fill("", true)
 		}
 		out.Image = short(l.image.written(l.style), 300)
 		if _, err := b.ask(); err != nil {
@@ -78,7 +80,11 @@ func (c *checker) judge(l *launch) Launch {
 	if l.image == nil {
 		out.Unknown = append(out.Unknown, Remark{l.line, "IMAGE", "there is none among the words that are known"})
 	} else if l.image.isUnknown() {
-		out.Unknown = append(out.Unknown, Remark{l.image.line, out.Image, guessed(*l.image)})
+		why := ""
+		if b.image != "" {
+			why = guessed(*l.image)
+		}
+		out.Unknown = append(out.Unknown, Remark{l.image.line, out.Image, why})
 	}
 	out.Refused = refusals
 	for i := range out.Refused {
@@ -91,6 +97,9 @@ func (c *checker) judge(l *launch) Launch {
 	out.Notes = b.notes()
 	if strings.HasSuffix(l.command, " create") {
 		out.Notes = append(out.Notes, "there is no create: run starts the container as well")
+	}
+	if strings.HasPrefix(l.lead, "ExecStart=") && slices.ContainsFunc(b.flags, detaches) {
+		out.Notes = append(out.Notes, "leave -d out unless the unit is Type=oneshot: systemd follows safe-run itself")
 	}
 	return out
 }
@@ -111,6 +120,12 @@ func (b *bench) verdict(out Launch, l *launch) Verdict {
 		}
 	}
 	return Accepted
+}
+
+func detaches(f judged) bool {
+	v, _ := f.value.value()
+	on, _ := strconv.ParseBool(v)
+	return f.name == "detach" && (!f.has || on)
 }
 
 // climbs says whether a path leaves the directory that was guessed: nobody knows

@@ -135,7 +135,8 @@ func (s *script) syntaxError(err error) error {
 	default:
 		what = err.Error()
 	}
-	return s.c.wrong(s.line+line-1, "%s", what).Hint("it was read as a shell script; if it is none: --type unit, compose or quadlet")
+	return s.c.wrong(s.line+line-1, "%s", what).
+		Hint("it was read as a shell script; if it is another file: --type unit, compose or quadlet; of a text with commands in it, give the commands alone")
 }
 
 // call looks at one simple command.
@@ -154,6 +155,7 @@ func (s *script) call(call *syntax.CallExpr) {
 // command looks at the words of a command: what comes before the program that
 // counts is skipped.
 func (s *script) command(words []word, before []string) {
+	words, marks := recipe(words)
 	for steps := 0; len(words) > 0 && s.err == nil && steps < 32; steps++ {
 		if w := words[0]; w.many && len(w.may) > 0 { // "${COMMAND[@]}" that grew
 			if _, is := isTool(w.may[0]); is {
@@ -165,7 +167,7 @@ func (s *script) command(words []word, before []string) {
 			if l == nil || s.inAlias && l.image == nil {
 				return
 			}
-			l.lead, l.before = s.lead, strings.Join(before, " ")
+			l.lead, l.before = s.lead+marks, strings.Join(before, " ")
 			s.err = s.c.add(l)
 			return
 		}
@@ -187,6 +189,9 @@ func (s *script) command(words []word, before []string) {
 		case base == "eval" || base == "watch":
 			_, rest := skipOptions(words, s.c.prefixes[base])
 			s.strings(rest)
+			return
+		case base == "docker-compose" || base == "podman-compose":
+			s.c.indirect(base, words)
 			return
 		case slices.Contains(stringRunners(), base):
 			for _, w := range words[1:] {

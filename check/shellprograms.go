@@ -26,6 +26,23 @@ func talkers() []string {
 	}
 }
 
+// recipe takes the marks of make off the first word of a recipe's line
+// (@docker run). No shell has a program of such a name.
+func recipe(words []word) (rest []word, marks string) {
+	if len(words) == 0 {
+		return words, ""
+	}
+	head := words[0].head()
+	n := len(head) - len(strings.TrimLeft(head, "@-+"))
+	first := words[0].after(n)
+	if n == 0 || len(first.parts) == 0 {
+		return words, ""
+	}
+	first.raw = strings.TrimPrefix(words[0].raw, head[:n])
+	first.many, first.may = words[0].many, words[0].may
+	return append([]word{first}, words[1:]...), head[:n]
+}
+
 // nested finds a launch among the words of a program nobody knows, as
 // find -exec, strace, or a function that tries again. It gives nothing if there
 // is none.

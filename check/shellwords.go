@@ -243,11 +243,12 @@ func (s *script) parts(list []syntax.WordPart, quoted bool) (out []part) {
 			out = append(out, s.expansion(p, quoted)...)
 		default:
 			text := s.raw(p)
-			guess := ""
+			name := makeVariable(text)
+			guess := usual(name)
 			if strings.Trim(text, "$()`") == "pwd" {
 				guess = deepCwd
 			}
-			out = append(out, part{text: text, unknown: true, guess: guess, quoted: quoted})
+			out = append(out, part{text: text, unknown: true, guess: guess, name: name, quoted: quoted})
 		}
 	}
 	return out
@@ -288,10 +289,20 @@ func (s *script) expansion(p *syntax.ParamExp, quoted bool) []part {
 	return []part{unknown}
 }
 
-// usual is what a variable of every shell usually is.
+// makeVariable is the name in a $(NAME), which is a variable of a makefile: no
+// program has a name in capitals.
+func makeVariable(text string) string {
+	name, is := strings.CutPrefix(text, "$(")
+	if name = strings.TrimSuffix(name, ")"); !is || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
+		return ""
+	}
+	return name
+}
+
+// usual is what a variable of every shell or makefile usually is.
 func usual(name string) string {
 	return map[string]string{
-		"HOME": "/home/user", "PWD": deepCwd, "XDG_RUNTIME_DIR": "/run/user/1000",
+		"HOME": "/home/user", "PWD": deepCwd, "CURDIR": deepCwd, "XDG_RUNTIME_DIR": "/run/user/1000",
 		"SSH_AUTH_SOCK": "/run/user/1000/ssh-agent.sock", "DOCKER_SOCK": "/var/run/docker.sock", "DOCKER_SOCKET": "/var/run/docker.sock",
 	}[name]
 }

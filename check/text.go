@@ -27,7 +27,11 @@ func (r *Report) WriteText(w io.Writer) error {
 	for _, m := range r.Remarks {
 		fmt.Fprintf(&b, "%s: %s: %s\n", at(r.File, m.Line), m.Flag, m.Why)
 	}
-	if len(r.Launches) == 0 {
+	switch {
+	case len(r.Launches) > 0:
+	case len(r.Remarks) > 0:
+		fmt.Fprintf(&b, "%s: no launch here that can be judged\n", r.File)
+	default:
 		fmt.Fprintf(&b, "%s: nothing here starts a container\n", r.File)
 	}
 	_, err := w.Write(b.Bytes())

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"mvdan.cc/sh/v3/syntax"
+
 	"github.com/safe-run/safe-run/internal/unit"
 )
 
@@ -75,7 +77,8 @@ func (c *checker) unit(text string) error {
 func (c *checker) execLines(all []setting) error {
 	env := unitEnvironment(all)
 	for _, s := range all {
-		if !strings.HasPrefix(s.key, "Exec") || s.section == "Container" {
+		// What is no name of a setting systemd passes over, and it is printed.
+		if !strings.HasPrefix(s.key, "Exec") || !syntax.ValidName(s.key) || s.section == "Container" {
 			continue
 		}
 		if err := c.execLine(s, env); err != nil {
@@ -246,7 +249,7 @@ func specifier(c byte) string {
 // unitVariable finds ${NAME} anywhere, and $NAME where it is a word of its own.
 func unitVariable(s string, alone bool) (name string, n int) {
 	if strings.HasPrefix(s, "${") {
-		if end := strings.IndexByte(s, '}'); end > 0 && !strings.ContainsAny(s[:end], " \t\n") {
+		if end := strings.IndexByte(s, '}'); end > 0 && syntax.ValidName(s[2:end]) {
 			return s[2:end], end + 1
 		}
 		return "", 0

@@ -92,6 +92,16 @@ func (w word) hasGuess() bool {
 	return false
 }
 
+// allGuessed says whether all that is unknown has a guess.
+func (w word) allGuessed() bool {
+	for _, p := range w.parts {
+		if p.unknown && p.guess == "" {
+			return false
+		}
+	}
+	return w.hasGuess() && !w.many
+}
+
 // unknownName is the variable an unknown word begins with.
 func unknownName(w word) string {
 	for _, p := range w.parts {

@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+	"mvdan.cc/sh/v3/syntax"
 )
 
 // Bounds of a YAML file. The parser recurses, and its time grows with the
@@ -276,13 +277,29 @@ func composeWord(s string, line int) word {
 		if strings.Contains(guess, "$") {
 			guess = composeWord(guess, line).fill("", true)
 		}
-		w.parts = append(w.parts, part{text: s[:n], unknown: true, name: name, guess: either(guess, usual(name)), quoted: true})
+		p := part{text: s[:n], unknown: true, name: name, guess: either(guess, usual(name)), quoted: true}
+		switch {
+		case harmless(p.text):
+		case syntax.ValidName(name):
+			p.text = "${" + name + "}"
+		default: // nor is it one to compose
+			p = part{text: p.text}
+		}
+		w.parts = append(w.parts, p)
 		s = s[n:]
 	}
 	if len(w.parts) == 0 {
 		w.parts = []part{{}}
 	}
 	return w
+}
+
+// harmless says whether a shell takes a variable of compose for one as well, in
+// which nothing is run: to compose, commands in it are text.
+func harmless(variable string) bool {
+	const fine = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@=,+%?- ${}"
+	open := strings.Count(variable, "{")
+	return strings.Trim(variable, fine) == "" && open == strings.Count(variable, "}") && (open == 0 || strings.HasSuffix(variable, "}"))
 }
 
 func yamlLine(n ast.Node) int {

@@ -180,7 +180,11 @@ func (l *Launcher) Start(ctx context.Context, id string, w Watcher) error {
 	}
 	r, err := l.reopen(e)
 	if err != nil {
-		e.Release()
+		if _, gone := l.Store.Load(id); fail.KindOf(gone) == fail.NotFound {
+			_ = e.End() // removed a moment ago: taking it over has registered it again
+		} else {
+			e.Release()
+		}
 		return err
 	}
 	r.Notice, r.Started = w.Notice, w.Started

@@ -46,6 +46,30 @@ func (absent) Delete(context.Context, *tasksapi.DeleteTaskRequest, ...grpc.CallO
 	return nil, status.Error(codes.NotFound, "no task")
 }
 
+// deceived is a containerd whose runtime takes the container for dead.
+type deceived struct{ tasksapi.TasksClient }
+
+func (deceived) Kill(context.Context, *tasksapi.KillRequest, ...grpc.CallOption) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.NotFound, "process already finished: not found")
+}
+
+// A program whose first thread has ended is dead to the runtime. It is killed
+// all the same: nothing a program does keeps it from being stopped.
+func TestKillDeceived(t *testing.T) {
+	c := sleeper(t)
+	r := &run{Launcher: &Launcher{tasks: deceived{}}, rec: store.Record{ID: "id"}}
+	first := holdInit(uint32(c.Process.Pid))
+	defer first.close()
+	r.state.begin(first)
+	if err := r.kill(context.Background(), unix.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	_ = c.Wait()
+	if ws := c.ProcessState.String(); ws != "signal: killed" {
+		t.Errorf("the container's first process: %s", ws)
+	}
+}
+
 func sleeper(t *testing.T) *exec.Cmd {
 	t.Helper()
 	c := exec.Command("sleep", "60")
@@ -69,12 +93,17 @@ func TestAwaitOutlivesContainerd(t *testing.T) {
 	}
 
 	r.tasks = absent{back: make(chan struct{})} // away for good
-	if _, err := r.deliver(context.Background(), first, unix.SIGTERM); err != nil {
+	over := r.state.begin(first)
+	if _, err := r.deliver(context.Background(), unix.SIGTERM); err != nil {
 		t.Error(err)
 	}
 	_ = c.Wait()
 	if ws := c.ProcessState.String(); ws != "signal: terminated" {
 		t.Errorf("the container's first process: %s", ws)
+	}
+	over(0)
+	if err := r.kill(context.Background(), unix.SIGTERM); err == nil {
+		t.Error("a program that has ended was sent a signal")
 	}
 	if _, err := r.await(context.Background(), "id", first, 0); err == nil {
 		t.Error("the wait for a container that has ended, of a containerd that does not come back, succeeded")

@@ -168,7 +168,11 @@ func (l *Launcher) Sweep(ctx context.Context) error {
 		if lerr == nil && rec.Address != l.Address {
 			continue // another containerd's
 		}
-		e := l.Store.Capture(id)
+		capture := l.Store.Capture
+		if i < len(live) { // others clear away too, while this waits for burials
+			capture = l.Store.CaptureLeft
+		}
+		e := capture(id)
 		if e == nil {
 			continue
 		}

@@ -162,7 +162,7 @@ func (r *run) ending(ctx context.Context, sig syscall.Signal, after int) (contro
 				return control.Reply{Code: now.code}, nil // it did end; somebody else wants it back
 			}
 			told = now.lives
-			go r.terminate(context.WithoutCancel(ctx), r.state.process(), sig, after)
+			go r.terminate(context.WithoutCancel(ctx), sig, after)
 		}
 		select {
 		case <-now.turn:
@@ -173,7 +173,7 @@ func (r *run) ending(ctx context.Context, sig syscall.Signal, after int) (contro
 }
 
 // terminate asks the program to end, and kills it if it does not in time.
-func (r *run) terminate(ctx context.Context, first initProcess, sig syscall.Signal, after int) {
+func (r *run) terminate(ctx context.Context, sig syscall.Signal, after int) {
 	if r.record().Paused {
 		_ = r.freeze(ctx, false)
 	}
@@ -183,9 +183,7 @@ func (r *run) terminate(ctx context.Context, first initProcess, sig syscall.Sign
 		if !now.running || now.lives != lives {
 			return
 		}
-		if err := r.kill(ctx, r.rec.ID, s); err != nil && !isNotFound(err) {
-			_ = first.signal(s) // containerd is away
-		}
+		_ = r.kill(ctx, s)
 	}
 	if after != 0 {
 		r.event("kill", "signal", strconv.Itoa(int(sig)))
@@ -227,7 +225,7 @@ func (r *run) killFor(ctx context.Context, sig syscall.Signal) error {
 			return err
 		}
 	}
-	if err := r.kill(ctx, r.rec.ID, sig); err != nil {
+	if err := r.kill(ctx, sig); err != nil {
 		return engineError(err, "killing the container")
 	}
 	r.event("kill", "signal", strconv.Itoa(int(sig)))
@@ -270,7 +268,7 @@ func (r *run) restartFor(ctx context.Context, rq control.Request) error {
 			return nil
 		case now.running && !told:
 			told = true
-			go r.terminate(context.WithoutCancel(ctx), r.state.process(), sig, after)
+			go r.terminate(context.WithoutCancel(ctx), sig, after)
 		}
 		select {
 		case <-now.turn:

@@ -68,7 +68,7 @@ const freshExec = "new-"
 func lockDir(path string) (*execDir, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
-		return nil, nil //nolint:nilnil // gone
+		return nil, nil // gone
 	}
 	if err != nil {
 		return nil, err

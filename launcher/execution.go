@@ -111,7 +111,7 @@ func (x *execution) find(ctx context.Context) error {
 // in the running container's, which a program in it may have changed.
 func (x *execution) user(ctx context.Context, name string) (*spec.User, error) {
 	if name == "" {
-		return nil, nil //nolint:nilnil // nil is the container's own
+		return nil, nil // nil is the container's own
 	}
 	asked, err := x.Store.LoadAsked(x.rec.ID)
 	var f facts

@@ -53,7 +53,7 @@ func TestImageSubpathStaysInTheImage(t *testing.T) {
 	if err := attachSubpath(dir, at, spec.Mount{Type: spec.MountImage, Target: "/x", Subpath: "a"}); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Unmount(at, unix.MNT_DETACH) //nolint:errcheck // the test is over
+	defer func() { _ = unix.Unmount(at, unix.MNT_DETACH) }() // the test is over
 	if _, err := os.Stat(filepath.Join(at, "file")); err != nil {
 		t.Error(err)
 	}
@@ -76,7 +76,7 @@ func TestMountImageOfOneLayerIsIdmapped(t *testing.T) {
 	if err := mountImage(ms, at, spec.Mount{Type: spec.MountImage, Target: "/x"}, ids); err != nil {
 		t.Fatalf("this file system cannot be idmapped: %v", err)
 	}
-	defer unix.Unmount(at, unix.MNT_DETACH) //nolint:errcheck // the test is over
+	defer func() { _ = unix.Unmount(at, unix.MNT_DETACH) }() // the test is over
 	var st unix.Stat_t
 	if err := unix.Stat(filepath.Join(at, "file"), &st); err != nil || st.Uid != ids.HostUID || st.Gid != ids.HostGID {
 		t.Errorf("the file belongs to %d:%d (%v)", st.Uid, st.Gid, err)

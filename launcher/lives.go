@@ -158,7 +158,7 @@ func (r *run) failed(ctx context.Context, err error) ending {
 	r.event("die", "exitCode", strconv.Itoa(code), "error", err.Error())
 	r.state.set(func() { r.state.failed = err })
 	kill, cancel := r.detached(ctx)
-	_ = r.kill(kill, r.rec.ID, unix.SIGKILL)
+	_ = r.kill(kill, unix.SIGKILL)
 	cancel()
 	left := r.endLife(ctx)
 	// What the policy refuses today, and what is wrong with the request, is no

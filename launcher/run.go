@@ -168,7 +168,7 @@ func (r *run) undo(ctx context.Context) {
 		// output first, 10 seconds, and only then end it.
 		ctx, cancel := r.detached(ctx)
 		defer cancel()
-		_ = r.kill(ctx, r.rec.ID, unix.SIGKILL)
+		_ = r.kill(ctx, unix.SIGKILL)
 	}
 	_ = r.Launcher.remove(ctx, r.entry, r.rec)
 }

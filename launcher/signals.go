@@ -45,7 +45,13 @@ func interrupted(s os.Signal) error {
 	return &fail.Error{Kind: fail.Interrupted, Msg: "interrupted by " + unix.SignalName(n), Signal: int(n)}
 }
 
-func (l *Launcher) kill(ctx context.Context, id string, s syscall.Signal) error {
-	_, err := l.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, Signal: uint32(s)})
+// kill sends a signal to the program. If that fails the process itself gets it:
+// containerd may be away, and the runtime takes a program whose first thread
+// has ended for dead, while its other threads run on.
+func (r *run) kill(ctx context.Context, s syscall.Signal) error {
+	_, err := r.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: r.rec.ID, Signal: uint32(s)})
+	if err != nil && r.state.signal(s) == nil {
+		return nil
+	}
 	return err
 }

@@ -3,7 +3,10 @@ package launcher
 import (
 	"context"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/control"
 )
@@ -122,9 +125,12 @@ func (s *state) take() (asked bool) {
 	return asked
 }
 
-// process is the first process of the running program.
-func (s *state) process() initProcess {
+// signal sends a signal to the first process of the running program.
+func (s *state) signal(sig syscall.Signal) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.first
+	if !s.running {
+		return unix.ESRCH
+	}
+	return s.first.signal(sig)
 }

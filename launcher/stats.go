@@ -168,7 +168,7 @@ func Processes(cgroup string) []int {
 	for _, d := range dirs {
 		_ = filepath.WalkDir(d, func(p string, e fs.DirEntry, err error) error {
 			if err != nil || !e.IsDir() {
-				return nil //nolint:nilerr // it has just been removed
+				return nil // a file, or a group that has just been removed
 			}
 			b, _ := os.ReadFile(filepath.Join(p, "cgroup.procs"))
 			for f := range strings.FieldsSeq(string(b)) {

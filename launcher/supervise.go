@@ -60,7 +60,7 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 		if fatal(s) {
 			asked = s
 		}
-		return r.deliver(ctx, first, s)
+		return r.deliver(ctx, s)
 	}
 	broken, watch := r.io.broken, (<-chan error)(aside)
 	for {
@@ -84,7 +84,7 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 				continue
 			}
 			if err != nil {
-				_ = r.kill(ctx, r.rec.ID, unix.SIGKILL)
+				_ = r.kill(ctx, unix.SIGKILL)
 				<-exited
 				return ending{code: 137, err: errors.Join(err, finish(137)), final: true}
 			}
@@ -93,7 +93,7 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 		case <-broken:
 			// Like any program in a pipeline whose reader has gone.
 			broken = nil
-			_ = r.kill(ctx, r.rec.ID, unix.SIGKILL)
+			_ = r.kill(ctx, unix.SIGKILL)
 			<-exited
 			code := 128 + int(unix.SIGPIPE)
 			return ending{code: code, err: finish(code), final: true}
@@ -114,7 +114,7 @@ func (r *run) supervise(ctx context.Context, waiting []os.Signal, signals <-chan
 
 // deliver passes a signal on to the container. done says that the container
 // was left to itself instead.
-func (r *run) deliver(ctx context.Context, first initProcess, s os.Signal) (done bool, err error) {
+func (r *run) deliver(ctx context.Context, s os.Signal) (done bool, err error) {
 	n, _ := s.(syscall.Signal)
 	switch {
 	case n == unix.SIGWINCH:
@@ -126,15 +126,13 @@ func (r *run) deliver(ctx context.Context, first initProcess, s os.Signal) (done
 	case r.rec.Detached, r.Unit != nil && n == unix.SIGTERM:
 		// Who manages services stops them with SIGTERM, whatever their own signal is.
 		r.state.quit()
-		go r.terminate(ctx, first, unix.Signal(r.rec.StopSignal), r.rec.StopAfter)
+		go r.terminate(ctx, unix.Signal(r.rec.StopSignal), r.rec.StopAfter)
 	case r.Unit != nil && n == unix.SIGABRT && r.Unit.WatchdogInterval > 0:
 		// The watchdog was not fed: a program that hangs heeds no signal.
 		r.state.quit()
-		go r.terminate(ctx, first, unix.SIGKILL, 0)
+		go r.terminate(ctx, unix.SIGKILL, 0)
 	case r.Workload.SigProxy:
-		if err := r.kill(ctx, r.rec.ID, n); err != nil && !isNotFound(err) {
-			_ = first.signal(n) // containerd is away
-		}
+		_ = r.kill(ctx, n)
 	case fatal(s):
 		if err := r.handOver(); err != nil {
 			return true, err

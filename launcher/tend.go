@@ -122,14 +122,14 @@ func (r *run) checked(ctx context.Context, h store.Health, turned bool, to *syst
 	}
 	switch r.Workload.HealthOnFailure {
 	case spec.OnFailureKill:
-		_ = r.kill(ctx, r.rec.ID, unix.SIGKILL)
+		_ = r.kill(ctx, unix.SIGKILL)
 	case spec.OnFailureStop:
 		r.state.quit()
 		_ = r.change(func(rec *store.Record) { rec.Stopped = true })
-		go r.terminate(context.WithoutCancel(ctx), r.state.process(), unix.Signal(r.rec.StopSignal), r.rec.StopAfter)
+		go r.terminate(context.WithoutCancel(ctx), unix.Signal(r.rec.StopSignal), r.rec.StopAfter)
 	case spec.OnFailureRestart:
 		r.state.set(func() { r.state.restart = true })
-		go r.terminate(context.WithoutCancel(ctx), r.state.process(), unix.Signal(r.rec.StopSignal), r.rec.StopAfter)
+		go r.terminate(context.WithoutCancel(ctx), unix.Signal(r.rec.StopSignal), r.rec.StopAfter)
 	}
 }
 

@@ -108,7 +108,7 @@ func Prove(ctx context.Context, r Result, run Runner, progress func(string)) (Pr
 
 type prover struct {
 	Proof
-	ctx      context.Context //nolint:containedctx // of the one call of Prove
+	ctx      context.Context // of the one call of Prove
 	r        Result
 	run      Runner
 	progress func(string)

@@ -39,8 +39,12 @@ func runRules(t *testing.T, in Input, cases []ruleCase) {
 		t.Run(c.rule+"/"+c.name, func(t *testing.T) {
 			s, v := deepCopy(t, good), v
 			c.change(s, &v)
-			if found := ask(t, c.rule, s, v); (len(found) > 0) != c.bad {
+			found := ask(t, c.rule, s, v)
+			if (len(found) > 0) != c.bad {
 				t.Errorf("%q, want something: %v", found, c.bad)
+			}
+			if strings.Contains(strings.Join(found, " "), " 0x") {
+				t.Errorf("%q tells where a value is instead of what it is", found)
 			}
 		})
 	}

@@ -52,7 +52,9 @@ func cgroupLimits(s *specs.Spec, v VerifyInput) (bad []string) {
 	}
 	if c := r.CPU; c != nil {
 		bad = append(bad, violation(c.RealtimePeriod != nil || c.RealtimeRuntime != nil, "real-time CPU time")...)
-		bad = append(bad, violation(c.Quota != nil && *c.Quota <= 0, "CPU quota %v", c.Quota)...)
+		if c.Quota != nil {
+			bad = append(bad, violation(*c.Quota <= 0, "CPU quota %d", *c.Quota)...)
+		}
 	}
 	adj := s.Process.OOMScoreAdj
 	bad = append(bad, violation(adj == nil || *adj < 0, "the host's programs would be killed before the container's")...)

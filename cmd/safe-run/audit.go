@@ -132,7 +132,7 @@ func (a *auditor) run(ctx context.Context, args []string) error {
 	reports, failed := a.reports(ctx, &seen, chosen, named)
 	errs = append(errs, failed...)
 	if len(reports) == 0 && !named && len(errs) == 0 {
-		notice("no container is running")
+		notice("no container is running" + a.where())
 	}
 	if len(reports) > 0 || len(errs) == 0 {
 		if err := a.print(reports); err != nil {
@@ -143,6 +143,18 @@ func (a *auditor) run(ctx context.Context, args []string) error {
 		return &exitError{foundCode}
 	}
 	return errors.Join(errs...)
+}
+
+// where says what the filter has left out of "none": a namespace with a typing
+// error looks like a quiet host otherwise.
+func (a *auditor) where() (s string) {
+	if a.namespace != "" {
+		s += " in namespace " + oneLine(a.namespace)
+	}
+	if a.address != "" {
+		s += " of " + oneLine(a.address)
+	}
+	return s
 }
 
 // choose gives the containers to audit, each once.
@@ -178,7 +190,7 @@ func (a *auditor) reports(ctx context.Context, seen *census, chosen []candidate,
 	for i, c := range chosen {
 		g.Go(func() error {
 			if errs[i] = ctx.Err(); errs[i] != nil {
-				return nil //nolint:nilerr // reported below
+				return nil // reported below
 			}
 			all[i], errs[i] = look(c, seen.neighbours(c), kernel)
 			return nil

@@ -38,7 +38,7 @@ func printSARIF(w io.Writer, reports []audit.Report, now time.Time) error {
 	if err := sarif.Write(&b, d); err != nil {
 		return fail.Wrap(fail.Internal, err, "printing SARIF")
 	}
-	_, err := io.WriteString(w, escapeControls(b.String()))
+	_, err := io.WriteString(w, escapeHidden(b.String()))
 	return fail.Wrap(fail.Internal, err, "printing")
 }
 

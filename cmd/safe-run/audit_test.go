@@ -238,3 +238,15 @@ func TestAuditSARIF(t *testing.T) {
 		t.Errorf("location %+v", at)
 	}
 }
+
+func TestNoneWhere(t *testing.T) {
+	for want, a := range map[string]auditor{
+		"":                               {},
+		" in namespace zz":               {filter: filter{namespace: "zz"}},
+		" in namespace a�[1m of /c.sock": {filter: filter{namespace: "a\x1b[1m", address: "/c.sock"}},
+	} {
+		if got := a.where(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

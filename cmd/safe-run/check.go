@@ -26,10 +26,10 @@ func checkVerb() *cobra.Command {
 		Long: `Grade the docker run lines of shell scripts, systemd units, quadlets and compose
 files: what safe-run would refuse of each, what it would not honour, and the line
 that would be run instead. Nothing of a file is executed, and no file it names is
-opened. The FILE - is standard input.
+opened. The FILE - is standard input. It needs neither root nor an engine.
 
-The exit code is 0 if nothing is refused, 3 if something is refused or cannot be
-honoured, and 1 if a file cannot be read.`,
+The exit code is 0 if nothing that is known is refused, 3 if something is refused
+or cannot be honoured, and 1 if a file cannot be read.`,
 		Args: atLeast(1),
 		RunE: func(c *cobra.Command, files []string) error {
 			o := check.Options{Type: check.Type(kind)}

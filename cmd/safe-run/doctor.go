@@ -109,5 +109,6 @@ func printChecks(w io.Writer, checks []doctor.Check, all bool) {
 	case count[doctor.Warn] > 0:
 		verdict = "Containers run here; see the warnings."
 	}
-	fmt.Fprintf(w, "\n%s (%d ok, %d notes, %d warnings, %d failures)\n", verdict, count[doctor.OK], count[doctor.Note], count[doctor.Warn], count[doctor.Fail])
+	fmt.Fprintf(w, "\n%s (%d ok, %s, %s, %s)\n", verdict, count[doctor.OK],
+		plural(count[doctor.Note], "note"), plural(count[doctor.Warn], "warning"), plural(count[doctor.Fail], "failure"))
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,15 +113,28 @@ func embedded(run string) string { return filepath.Join(run, "engine", "containe
 // sweep cleans up after commands that were killed. What cannot be cleaned is
 // reported and left to the next command.
 func (s *session) sweep(ctx context.Context) {
-	errs := []error{s.launcher.Sweep(ctx), s.images.Sweep(ctx)}
+	err := errors.Join(s.launcher.Sweep(ctx), s.images.Sweep(ctx))
 	if s.at().Engine != nil {
-		errs = append(errs, s.at().Engine.Tidy(time.Minute))
+		err = errors.Join(err, s.at().Engine.Tidy(time.Minute))
 	}
-	for _, err := range errs {
-		if err != nil {
-			printError(os.Stderr, err)
-		}
+	if err != nil {
+		printError(os.Stderr, uncleaned{err})
 	}
+}
+
+// uncleaned tells in one line what of earlier commands cannot be cleaned up:
+// whatever is wrong with the host is so for each container they left.
+type uncleaned struct{ err error }
+
+func (u uncleaned) Unwrap() error { return u.err }
+
+func (u uncleaned) Error() string {
+	first, others, _ := strings.Cut(u.err.Error(), "\n")
+	more := ""
+	if n := len(strings.FieldsFunc(others, func(r rune) bool { return r == '\n' })); n > 0 {
+		more = fmt.Sprintf(" (and %d more)", n)
+	}
+	return "cleaning up after earlier commands: " + first + more
 }
 
 // lookers are the verbs that only read what supervisors write.

@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 	"text/template"
 	"unicode"
+	"unicode/utf16"
 
 	"github.com/safe-run/safe-run/internal/fail"
 )
@@ -230,10 +231,10 @@ func compactJSON(v any) (string, error) {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	err := e.Encode(v)
-	return escapeControls(strings.TrimSuffix(b.String(), "\n")), err
+	return escapeHidden(strings.TrimSuffix(b.String(), "\n")), err
 }
 
-// printJSON prints a value as docker does. Control characters are escaped in
+// printJSON prints a value as docker does. What does not print is escaped in
 // it, so that it can be read back as it was.
 func printJSON(w io.Writer, v any, indented bool) error {
 	var b bytes.Buffer
@@ -245,33 +246,54 @@ func printJSON(w io.Writer, v any, indented bool) error {
 	if err := e.Encode(v); err != nil {
 		return fail.Wrap(fail.Internal, err, "printing JSON")
 	}
-	_, err := io.WriteString(w, escapeControls(b.String()))
+	_, err := io.WriteString(w, escapeHidden(b.String()))
 	return fail.Wrap(fail.Internal, err, "printing")
 }
 
-// escapeControls escapes the control characters that encoding/json does not:
-// they stand in strings only.
-func escapeControls(text string) string {
-	control := func(r rune) bool { return r >= 0x7f && r < 0xa0 }
-	if !strings.ContainsFunc(text, control) {
+// hidden says of a character whether it stays out of what is printed. Besides
+// control characters, which steer a terminal, these are the format characters,
+// which turn the direction of what follows or are not seen: a name could look
+// like another one.
+func hidden(r rune) bool { return !unicode.IsPrint(r) }
+
+// escapeHidden escapes what encoding/json leaves of hidden characters: but for
+// line breaks and tabs they stand in strings only.
+func escapeHidden(text string) string {
+	escaped := func(r rune) bool { return r != '\n' && r != '\t' && hidden(r) }
+	if !strings.ContainsFunc(text, escaped) {
 		return text
 	}
 	var b strings.Builder
 	for _, r := range text {
-		if control(r) {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
+		switch {
+		case !escaped(r):
 			b.WriteRune(r)
+		case r > 0xffff: // as JSON has it, in two halves
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
 		}
 	}
 	return b.String()
 }
 
-// oneLine makes a hostile word safe within a line: what does not print, line
-// breaks and tabs too, becomes U+FFFD.
+// printable makes text safe for a terminal: what is hidden becomes U+FFFD. Line
+// breaks and tabs stay.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && hidden(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// oneLine makes a hostile word safe within a line: line breaks and tabs become
+// U+FFFD too.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
+		if hidden(r) {
 			return unicode.ReplacementChar
 		}
 		return r

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -64,6 +65,35 @@ func TestTables(t *testing.T) {
 		var b bytes.Buffer
 		if err := renderTable(&b, format, heads, rows); err != nil || b.String() != want {
 			t.Errorf("%s: %q (%v), want %q", format, b.String(), err, want)
+		}
+	}
+}
+
+// TestHidden: what steers a terminal, turns text round or is not seen is
+// printed nowhere, and JSON gives it back as it was.
+func TestHidden(t *testing.T) {
+	plain := "a Z é 漢 🦊 …\u0301"
+	for name, print := range map[string]func(string) string{"printable": printable, "oneLine": oneLine, "escapeHidden": escapeHidden} {
+		if got := print(plain); got != plain {
+			t.Errorf("%s: %q", name, got)
+		}
+		for _, c := range []rune{
+			0x1b, 0x7f, 0x85, 0x9b, 0xad, 0x61c, 0x200b, 0x200d, 0x200e, 0x2028, 0x202e, 0x2060, 0x2066, 0x2069, 0xfeff, 0xfff9, 0xe000, 0xe0041, 0x10fffd,
+		} {
+			if got := print("a" + string(c) + "b"); strings.ContainsRune(got, c) {
+				t.Errorf("%s lets %U through", name, c)
+			}
+		}
+	}
+	evil := map[string]string{"name\u202e": "\x1b[2J\u009b2J\u2066x\u2069\u200b\U000e0041\n\t"}
+	for _, indented := range []bool{false, true} {
+		var b bytes.Buffer
+		var back map[string]string
+		if err := printJSON(&b, evil, indented); err != nil || json.Unmarshal(b.Bytes(), &back) != nil || back["name\u202e"] != evil["name\u202e"] {
+			t.Errorf("%v: %s became %q (%v)", indented, b.String(), back, err)
+		}
+		if got := b.String(); got != printable(got) {
+			t.Errorf("%v: %q", indented, got)
 		}
 	}
 }

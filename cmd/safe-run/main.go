@@ -212,8 +212,8 @@ func report(err error, usage string) int {
 	return exitCodes[e.Kind]
 }
 
-// printError prints one error with its next step. Control characters may come
-// from images or files and could steer the terminal: they are escaped.
+// printError prints one error with its next step. Both may repeat texts of
+// images or files.
 func printError(w io.Writer, err error) {
 	var e *fail.Error
 	fmt.Fprintf(w, "%s: %s\n", program(), printable(err.Error()))
@@ -238,16 +238,4 @@ func asCalled(hint string) string {
 		hint = strings.ReplaceAll(hint, "safe-run "+c.Name(), program()+" "+c.Name())
 	}
 	return hint
-}
-
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' {
-			return r
-		}
-		if r < 0x20 || (r >= 0x7f && r < 0xa0) {
-			return '�'
-		}
-		return r
-	}, s)
 }

@@ -57,7 +57,7 @@ func observe(inv *cli.Invocation) (*observer, error) {
 	case !inv.Explain && inv.RecordFD != 0:
 		return nil, fail.New(fail.Usage, "--record-fd needs --explain or --complain")
 	case !inv.Explain:
-		return nil, nil //nolint:nilnil // nobody asked
+		return nil, nil // nobody asked
 	}
 	if inv.RecordFD != 0 {
 		flags, err := unix.FcntlInt(uintptr(inv.RecordFD), unix.F_GETFL, 0)

@@ -182,7 +182,7 @@ func secrets(asked []spec.Secret, caller *cli.Caller, unit *systemd.Unit) (conte
 // in the background belongs to none.
 func serviceUnit(w *spec.Workload) (*systemd.Unit, error) {
 	if w.Detach {
-		return nil, nil //nolint:nilnil // none
+		return nil, nil // none
 	}
 	return systemd.Detect(os.Getenv)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -23,14 +24,18 @@ func roomHint(kind fail.Kind) string {
 		return ""
 	}
 	root, state := place()
-	for _, dir := range []string{root, state} {
+	volumes, containers := filepath.Join(root, "volumes"), filepath.Join(root, "containers") // may be disks of their own
+	for _, dir := range []string{root, state, volumes, containers} {
 		var st unix.Statfs_t
 		if unix.Statfs(dir, &st) != nil {
 			continue
 		}
 		prune := ""
-		if dir == root {
+		switch dir {
+		case root:
 			prune = "; safe-run system prune removes what no container uses"
+		case volumes:
+			prune = "; safe-run volume prune removes those that no container uses"
 		}
 		switch {
 		case st.Blocks > 0 && st.Bavail*uint64(st.Bsize) < leastBytes:

@@ -332,7 +332,7 @@ func dryRun(ctx context.Context, s *session, rq launcher.Request, form string) e
 	if err := e.Encode(built); err != nil {
 		return fail.Wrap(fail.Internal, err, "printing the spec")
 	}
-	_, err = io.WriteString(os.Stdout, escapeControls(b.String()))
+	_, err = io.WriteString(os.Stdout, escapeHidden(b.String()))
 	return fail.Wrap(fail.Internal, err, "printing the spec")
 }
 

@@ -75,22 +75,21 @@ func (r *reporter) say(p progress) error {
 func (r *reporter) created(id string) error { return r.say(progress{Created: id}) }
 func (r *reporter) ready()                  { _ = r.say(progress{Ready: true}) }
 
-// started lets go of everything of the caller's.
+// started lets go of everything of the caller's, and then says so: a script
+// may unmount the directory it called from as its next step.
 func (r *reporter) started() {
 	if r == nil {
 		return
 	}
+	_ = os.Chdir("/")
+	if null, err := os.OpenFile("/dev/null", os.O_RDWR, 0); err == nil {
+		for fd := 0; fd <= 2; fd++ {
+			_ = unix.Dup3(int(null.Fd()), fd, 0)
+		}
+		null.Close()
+	}
 	_ = r.say(progress{Started: true})
 	_ = r.to.Close()
-	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
-	if err != nil {
-		return
-	}
-	for fd := 0; fd <= 2; fd++ {
-		_ = unix.Dup3(int(null.Fd()), fd, 0)
-	}
-	null.Close()
-	_ = os.Chdir("/")
 }
 
 // background starts a supervisor of its own session with a job.

@@ -31,7 +31,7 @@ type Caller struct {
 func CallerOf(euid int, lookup func(string) (string, bool)) (*Caller, error) {
 	rawUID, ok := lookup("SUDO_UID")
 	if euid != 0 || !ok {
-		return nil, nil //nolint:nilnil // nil is the process itself
+		return nil, nil // nil is the process itself
 	}
 	rawGID, _ := lookup("SUDO_GID")
 	uid, err1 := strconv.ParseUint(rawUID, 10, 32)
@@ -42,7 +42,7 @@ func CallerOf(euid int, lookup func(string) (string, bool)) (*Caller, error) {
 			Hint("run it through sudo again, or unset both in a root shell")
 	}
 	if uid == 0 {
-		return nil, nil //nolint:nilnil // root called sudo
+		return nil, nil // root called sudo
 	}
 	c := &Caller{UID: uint32(uid), GID: uint32(gid)}
 	u, err := user.LookupId(rawUID)

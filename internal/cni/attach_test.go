@@ -238,7 +238,7 @@ func TestTeardownWaitsForPlugins(t *testing.T) {
 	if err := orphan.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer orphan.Wait() //nolint:errcheck // it sleeps
+	defer func() { _ = orphan.Wait() }() // it sleeps
 	f.Close()
 	begin := time.Now()
 	if err := Teardown(t.Context(), s.Config, "net", id, "eth0"); err != nil {

@@ -17,12 +17,12 @@ type HostConfig struct {
 	CapAdd          []string          // with those of ALL that CapDrop takes
 	CapDrop         []string
 	CgroupnsMode    string
-	Dns             []string //nolint:revive // docker's spelling
-	DnsOptions      []string //nolint:revive // docker's spelling
-	DnsSearch       []string //nolint:revive // docker's spelling
+	Dns             []string // docker's spelling
+	DnsOptions      []string // docker's spelling
+	DnsSearch       []string // docker's spelling
 	ExtraHosts      []string
 	GroupAdd        []string
-	IpcMode         string //nolint:revive // docker's spelling
+	IpcMode         string // docker's spelling
 	Cgroup          string
 	Links           []string
 	OomScoreAdj     int

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moby/sys/mountinfo"
+
 	"github.com/safe-run/safe-run/internal/host"
 	"github.com/safe-run/safe-run/spec"
 )
@@ -137,5 +139,36 @@ func TestGather(t *testing.T) {
 	b, err := json.Marshal(Judge(f))
 	if err != nil || !strings.Contains(string(b), `"level":"fail"`) {
 		t.Errorf("%s, %v", b, err)
+	}
+}
+
+// TestBindable: of each type of file system that people bind the first mount,
+// under its own name, which anybody may have chosen.
+func TestBindable(t *testing.T) {
+	const table = `22 1 8:1 / / rw - ext4 /dev/sda1 rw
+23 22 0:5 / /proc rw - proc proc rw
+24 22 8:2 / /srv/my\040data\011\012x rw shared:7 master:1 - xfs /dev/sdb1 rw
+25 22 8:3 / /mnt rw - ext4 /dev/sdc1 rw
+26 22 0:40 / /home/u/\342\200\256m rw - fuse.sshfs u@h:/ rw
+`
+	all, err := mountinfo.GetMountsFromReader(strings.NewReader(table), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, said := good(), ""
+	f.Storage.Idmap = nil
+	for _, m := range bindable(all) {
+		f.Storage.Idmap = append(f.Storage.Idmap, Filesystem{Path: m.Mountpoint, Type: m.FSType})
+	}
+	for _, c := range Judge(f) {
+		if c.ID == "idmap" {
+			said += c.Found + "; "
+		}
+	}
+	want := `binds of ext4 on / get the container's ids; ` +
+		`binds of xfs on "/srv/my data\t\nx" get the container's ids; ` +
+		`binds of fuse.sshfs on "/home/u/\u202em" get the container's ids; `
+	if said != want {
+		t.Errorf("%s\nwant %s", said, want)
 	}
 }

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/google/nftables"
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	containers "github.com/safe-run/safe-run/internal/engine"
@@ -138,26 +138,26 @@ func idmaps() (out []Filesystem) {
 		return []Filesystem{{Path: "/", Type: "any", Error: err.Error()}}
 	}
 	defer userns.Close()
-	f, err := os.Open("/proc/self/mountinfo")
+	all, err := mountinfo.GetMounts(nil)
 	if err != nil {
-		return nil
+		return []Filesystem{{Path: "/", Type: "any", Error: err.Error()}}
 	}
-	defer f.Close()
-	seen := map[string]bool{}
-	for s := bufio.NewScanner(f); s.Scan() && len(out) < 32; {
-		before, after, ok := strings.Cut(s.Text(), " - ")
-		fields, rest := strings.Fields(before), strings.Fields(after)
-		if !ok || len(fields) < 5 || len(rest) < 2 || strings.Contains(fields[4], `\`) {
-			continue
-		}
-		path, kind := fields[4], rest[0]
-		if seen[kind] || slices.Contains(pseudo, kind) {
-			continue
-		}
-		seen[kind] = true
-		out = append(out, Filesystem{Path: path, Type: kind, Error: text(tryIdmap(path, userns))})
+	for _, m := range bindable(all) {
+		out = append(out, Filesystem{Path: m.Mountpoint, Type: m.FSType, Error: text(tryIdmap(m.Mountpoint, userns))})
 	}
 	return out
+}
+
+// bindable are some mounts of types that people bind, the first of each.
+func bindable(all []*mountinfo.Info) (some []*mountinfo.Info) {
+	seen := map[string]bool{}
+	for _, m := range all {
+		if !seen[m.FSType] && !slices.Contains(pseudo, m.FSType) && len(some) < 32 {
+			seen[m.FSType] = true
+			some = append(some, m)
+		}
+	}
+	return some
 }
 
 func tryIdmap(path string, userns *os.File) error {

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -84,15 +85,23 @@ func users(f Facts) []Check {
 	return l.all
 }
 
+// word is a name fit for a line: mounts of FUSE are made and named by anybody.
+func word(s string) string {
+	if q := strconv.Quote(s); q != `"`+s+`"` || strings.Contains(s, " ") {
+		return q
+	}
+	return s
+}
+
 func storage(f Facts) []Check {
 	l := list{area: "storage"}
 	l.either(f.Storage.Overlay, Fail, "overlayfs", "overlayfs", "the kernel has no overlayfs", "modprobe overlay, or boot a kernel with CONFIG_OVERLAY_FS")
 	for _, fs := range f.Storage.Idmap {
 		if fs.Error == "" {
-			l.add(OK, "idmap", "", "binds of %s on %s get the container's ids", fs.Type, fs.Path)
+			l.add(OK, "idmap", "", "binds of %s on %s get the container's ids", word(fs.Type), word(fs.Path))
 			continue
 		}
-		l.add(Note, "idmap", "keep what containers bind on ext4, xfs or btrfs; tmpfs needs Linux 6.3", "no bind of %s on %s: it cannot be idmapped (%s)", fs.Type, fs.Path, fs.Error)
+		l.add(Note, "idmap", "keep what containers bind on ext4, xfs or btrfs; tmpfs needs Linux 6.3", "no bind of %s on %s: it cannot be idmapped (%s)", word(fs.Type), word(fs.Path), fs.Error)
 	}
 	for _, s := range f.Storage.Space {
 		level := OK

@@ -477,7 +477,7 @@ func TestForeignContainerd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // the test is over
+	defer func() { _ = unix.Close(fd) }() // the test is over
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: p}); err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func TestTidy(t *testing.T) {
 		if err := unix.Mount(filepath.Dir(data), d, "", unix.MS_BIND, ""); err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Unmount(d, unix.MNT_DETACH) //nolint:errcheck // the test is over
+		defer func() { _ = unix.Unmount(d, unix.MNT_DETACH) }() // the test is over
 	}
 	if err := e.Tidy(time.Minute); err != nil {
 		t.Error(err)

@@ -31,7 +31,7 @@ func (t Table) keepApart(s forwardingState) error {
 			c.rules = append(c.rules, v.f.only(when()).iifIn(guarded).oifIn(guarded).drop())
 		}
 	}
-	return t.with("make", func(nl *conn) error {
+	return t.with(doingMake, func(nl *conn) error {
 		var b batch
 		// Made first, so that there is one to remove.
 		t.createTable(&b)

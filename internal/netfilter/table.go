@@ -28,6 +28,9 @@ type Table struct {
 	NetNS int // descriptor of a network namespace; 0: the calling thread's
 }
 
+// What is done to a table before anything else.
+const doingLook, doingMake = "look", "make"
+
 const tableUserdata = 6 // NFTA_TABLE_USERDATA
 
 // userdataComment is where nft(8) keeps a table's comment (libnftnl,
@@ -45,10 +48,14 @@ func (t Table) failed(err error, doing string) error {
 	}
 	e := &fail.Error{Kind: fail.Internal, Msg: fmt.Sprintf("nftables table %s: %s", t.Name, doing), Err: err}
 	switch {
-	case errors.Is(err, unix.EPERM):
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		e.Kind = fail.HostCannot
 		return e.Hint("networks need root with CAP_NET_ADMIN in the host's network namespace")
-	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT):
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT),
+		// A kernel without nf_tables takes what asks it for invalid; one without
+		// a kind of chain or expression does not find it (nfnetlink_rcv_msg,
+		// nft_expr_type_get).
+		doing == doingLook && errors.Is(err, unix.EINVAL), doing == doingMake && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)):
 		e.Kind = fail.HostCannot
 		return e.Hint("the kernel needs nf_tables with inet, nat, masquerade, reject and fib (CONFIG_NF_TABLES, CONFIG_NFT_*)")
 	}
@@ -67,7 +74,7 @@ func (t Table) with(doing string, f func(*conn) error) error {
 
 // Exists says whether the table is there.
 func (t Table) Exists() (there bool, err error) {
-	err = t.with("look", func(c *conn) error {
+	err = t.with(doingLook, func(c *conn) error {
 		_, there, err = t.version(c)
 		return err
 	})
@@ -100,7 +107,7 @@ func (t Table) version(c *conn) (remark string, there bool, err error) {
 // what the sets hold that both have is kept. If the table is there it costs one
 // look at it.
 func (t Table) Ensure() error {
-	return t.with("make", func(c *conn) error {
+	return t.with(doingMake, func(c *conn) error {
 		remark, there, err := t.version(c)
 		if err != nil || there && remark == comment() {
 			return err

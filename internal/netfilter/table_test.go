@@ -3,6 +3,7 @@ package netfilter
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/netip"
 	"os"
 	"regexp"
@@ -261,7 +262,25 @@ func TestErrorsHaveAKind(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "safe-run") {
 		t.Errorf("no network namespace: %v", err)
 	}
-	if err := tb.failed(os.NewSyscallError("x", unix.EPERM), "make"); fail.KindOf(err) != fail.HostCannot {
-		t.Errorf("%v", err)
+	for _, c := range []struct {
+		errno unix.Errno
+		doing string
+		says  string // in the hint
+	}{
+		{unix.EPERM, doingMake, "CAP_NET_ADMIN"},
+		{unix.EACCES, doingLook, "CAP_NET_ADMIN"},
+		{unix.EPROTONOSUPPORT, doingLook, "CONFIG_NF_TABLES"},
+		{unix.EAFNOSUPPORT, doingLook, "CONFIG_NF_TABLES"},
+		{unix.EINVAL, doingLook, "CONFIG_NF_TABLES"},
+		{unix.ENOENT, doingMake, "CONFIG_NFT_"},
+		{unix.ENOENT, "add a container", ""},
+		{unix.EINVAL, "add a container", ""},
+		{unix.ENOBUFS, doingLook, ""},
+	} {
+		err := tb.failed(os.NewSyscallError("x", c.errno), c.doing)
+		var e *fail.Error
+		if !errors.As(err, &e) || (e.Kind == fail.HostCannot) != (c.says != "") || !strings.Contains(e.Next, c.says) {
+			t.Errorf("%v: %v", c.doing, err)
+		}
 	}
 }

@@ -41,7 +41,7 @@ func (h *host) addPoint(p string, socket bool) {
 	if err != nil {
 		return
 	}
-	defer unix.Close(fd) //nolint:errcheck // O_PATH: nothing to lose
+	defer func() { _ = unix.Close(fd) }() // O_PATH: nothing to lose
 	var st unix.Statx_t
 	if unix.Statx(fd, "", unix.AT_EMPTY_PATH|statAttrs, unix.STATX_INO, &st) != nil {
 		return
@@ -116,7 +116,7 @@ func (h *host) boundSockets() []string {
 	if err != nil {
 		return nil
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	sc := bufio.NewScanner(f)
 	for sc.Scan() {
 		if p := socketPath(sc.Text()); p != "" {

@@ -79,7 +79,7 @@ func follow(p string) (got reached, err error) {
 	got.fd, err = openat2(unix.AT_FDCWD, p, &how)
 	if err == nil {
 		if got.links, err = links(p, got.fd); err != nil {
-			unix.Close(got.fd) //nolint:errcheck // O_PATH: nothing to lose
+			_ = unix.Close(got.fd) // O_PATH: nothing to lose
 		}
 		return got, err
 	}
@@ -103,8 +103,8 @@ func links(p string, end int) (found []spec.SourceLink, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { unix.Close(at) }() //nolint:errcheck // O_PATH: nothing to lose
-	way := "/"                        // at, for messages
+	defer func() { _ = unix.Close(at) }() // O_PATH: nothing to lose
+	way := "/"                            // at, for messages
 	for rest := strings.Split(p, "/"); len(rest) > 0; {
 		name := rest[0]
 		rest = rest[1:]
@@ -117,13 +117,13 @@ func links(p string, end int) (found []spec.SourceLink, err error) {
 		}
 		link, target, err := asLink(next)
 		if err != nil || link != nil {
-			unix.Close(next) //nolint:errcheck // O_PATH: nothing to lose
+			_ = unix.Close(next) // O_PATH: nothing to lose
 		}
 		switch {
 		case err != nil:
 			return nil, err
 		case link == nil:
-			unix.Close(at) //nolint:errcheck // O_PATH: nothing to lose
+			_ = unix.Close(at) // O_PATH: nothing to lose
 			at, way = next, path.Join(way, name)
 			continue
 		case len(found) == maxLinks:
@@ -136,7 +136,7 @@ func links(p string, end int) (found []spec.SourceLink, err error) {
 			if err != nil {
 				return nil, err
 			}
-			unix.Close(at) //nolint:errcheck // O_PATH: nothing to lose
+			_ = unix.Close(at) // O_PATH: nothing to lose
 			at, way = root, "/"
 		}
 		rest = append(strings.Split(target, "/"), rest...)

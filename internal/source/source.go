@@ -167,7 +167,7 @@ func (h *host) open(p string, how manner) *Held {
 		select {
 		case done <- answer{held, worker}:
 		case <-ctx.Done():
-			held.Close() //nolint:errcheck // nobody waits for it any more
+			_ = held.Close() // nobody waits for it any more
 		}
 	}()
 	select {

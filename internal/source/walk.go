@@ -137,7 +137,7 @@ func (w *walk) readDir(root int, rel string, buf []byte) (dirs []string) {
 		w.source.WalkTruncated = true
 		return nil
 	}
-	defer unix.Close(fd) //nolint:errcheck // read only
+	defer func() { _ = unix.Close(fd) }() // read only
 	for {
 		n, err := unix.Getdents(fd, buf)
 		if err != nil {

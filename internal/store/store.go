@@ -327,9 +327,15 @@ func (s *Store) Supervised(id string) bool {
 
 // Capture takes over a container whose supervisor died. It gives nil if a
 // living process has it. After a reboot there is no lock file: it is made.
-func (s *Store) Capture(id string) *Entry {
+func (s *Store) Capture(id string) *Entry { return s.capture(id, os.O_CREATE) }
+
+// CaptureLeft is Capture of one that was among Live. If that is over by now it
+// gives nil, where Capture would register a container anew that is gone.
+func (s *Store) CaptureLeft(id string) *Entry { return s.capture(id, 0) }
+
+func (s *Store) capture(id string, make int) *Entry {
 	p := filepath.Join(s.Run, "live", id)
-	f, err := os.OpenFile(p, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(p, os.O_RDWR|make, 0o600)
 	if err != nil {
 		return nil
 	}

@@ -62,3 +62,28 @@ func TestDamagedRecordGivesItsNameBack(t *testing.T) {
 		t.Errorf("the name is still taken: %v", err)
 	}
 }
+
+// What was removed while a sweep waited is not registered again.
+func TestCaptureOfWhatIsGone(t *testing.T) {
+	s := opened(t)
+	e, err := s.Begin("gone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.CaptureLeft("gone") != nil {
+		t.Error("taken from its supervisor")
+	}
+	e.Release()
+	if e = s.CaptureLeft("gone"); e == nil {
+		t.Fatal("what a dead supervisor left is not taken over")
+	}
+	if err := e.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if s.CaptureLeft("gone") != nil {
+		t.Error("taken over although it is gone")
+	}
+	if live, err := s.Live(); err != nil || len(live) != 0 {
+		t.Errorf("registered: %q (%v)", live, err)
+	}
+}

@@ -40,7 +40,7 @@ func ReadFile(what, file, top string, max int64) ([]byte, error) {
 		return nil, fail.Wrap(fail.Refused, err, "cannot read %s %s", what, shown(file))
 	}
 	f := os.NewFile(uintptr(fd), file)
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 
 	if err := judge(what, fd, file, unix.S_IFREG); err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func judgeDir(what, dir string) error {
 	if err != nil {
 		return fail.Wrap(fail.Refused, err, "cannot look at %s, which holds the %s", shown(dir), what)
 	}
-	defer unix.Close(fd) //nolint:errcheck // O_PATH: nothing to lose
+	defer func() { _ = unix.Close(fd) }() // O_PATH: nothing to lose
 	return judge(what, fd, dir, unix.S_IFDIR)
 }
 

@@ -80,9 +80,8 @@ func (v Volumes) ensure(ctx context.Context, name string, m *meta, fill func(dir
 		err = m.write(dir)
 	}
 	if err != nil {
-		return false, fail.Wrap(fail.HostCannot, err, "volume %s", name)
-	}
-	if err = fill(tmp); err == nil {
+		err = fail.Wrap(fail.HostCannot, err, "volume %s", name)
+	} else if err = fill(tmp); err == nil {
 		err = fail.Wrap(fail.HostCannot, os.Rename(tmp, path), "volume %s", name)
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -326,4 +327,55 @@ func TestFullCIDFile(t *testing.T) {
 	settle(t, before)
 	free()
 	fine(t, "with room", run("--rm", "--cidfile", file, "busybox", "true"))
+}
+
+// TestFullOfItsOwn: the volumes, or the records and logs, lie on a disk of
+// their own that is full. What does not write there works.
+func TestFullOfItsOwn(t *testing.T) {
+	for name, check := range map[string]func(t *testing.T, dir string){
+		"volumes": func(t *testing.T, dir string) {
+			r := run("volume", "create", "e2e-none")
+			refuses(t, "volume create", r, 1, noSpace)
+			if !strings.Contains(r.stderr, dir+`" is full; safe-run volume prune`) {
+				t.Errorf("the disk is not named: %s", r)
+			}
+			refuses(t, "run with files of the image", run("--rm", "-v", "e2e-none:/bin", "busybox", "true"), 125, noSpace)
+			fine(t, "run without a volume", run("--rm", "busybox", "true"))
+		},
+		"containers": func(t *testing.T, dir string) {
+			r := run("--rm", "busybox", "true")
+			refuses(t, "run", r, 125, noSpace)
+			if !strings.Contains(r.stderr, dir+`" is full`) {
+				t.Errorf("the disk is not named: %s", r)
+			}
+			refuses(t, "run -d", run("-d", "--name", "e2e-none", "busybox", "true"), 125, noSpace)
+			fine(t, "volume create", run("volume", "create", "e2e-full"))
+			fine(t, "volume rm", run("volume", "rm", "e2e-full"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := ""
+			remote(t, func() {
+				dir = filepath.Join(here.root, name)
+				if err := errors.Join(os.Mkdir(dir, 0o711), unix.Mount("none", dir, "tmpfs", 0, "size=64k,mode=0711")); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() {
+					if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+						t.Error(err)
+					}
+				})
+			})
+			loads(t)
+			before := take(t)
+			free := remover(t, fill(t, dir))
+			check(t, dir)
+			free()
+			if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+				t.Errorf("left: %v %v", left, err)
+			}
+			fine(t, "with room", run("--rm", "-v", "/data", "busybox", "true"))
+			settle(t, before)
+		})
+	}
 }

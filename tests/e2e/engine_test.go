@@ -42,7 +42,8 @@ func elsewhere(t *testing.T, before string) {
 }
 
 // ours are the processes of a kind ("containerd", "containerd-shim-runc-v2")
-// that were given a path below the state of the engine under test.
+// that were given a path below the state of the engine under test, or as
+// supervisors in the background that state.
 func ours(kind string) (pids []int) {
 	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, p := range all {
@@ -50,8 +51,11 @@ func ours(kind string) (pids []int) {
 		if err != nil {
 			continue
 		}
+		env, _ := os.ReadFile(filepath.Join(filepath.Dir(p), "environ"))
 		args := strings.Split(string(b), "\x00")
-		if filepath.Base(args[0]) != kind || !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, here.state+"/") }) {
+		given := slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, here.state+"/") }) ||
+			slices.Contains(strings.Split(string(env), "\x00"), "SAFE_RUN_STATE="+here.state)
+		if filepath.Base(args[0]) != kind || !given {
 			continue
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p))); err == nil {
@@ -99,7 +103,10 @@ func killed(t *testing.T, pids []int) {
 // the disk.
 func crash(t *testing.T) {
 	t.Helper()
-	killed(t, append(ours("containerd"), ours("safe-run")...))
+	// Supervisors first: they would have the engine started again, in the
+	// directories that are removed below.
+	killed(t, ours("safe-run"))
+	killed(t, ours("containerd"))
 	ids := shims(t)
 	shims := ours("containerd-shim-runc-v2")
 	var inits []int
@@ -108,6 +115,7 @@ func crash(t *testing.T) {
 	}
 	killed(t, shims)
 	killed(t, inits)
+	killed(t, ours("runc")) // what a shim had asked of it
 	for _, id := range ids {
 		v1, _ := filepath.Glob("/sys/fs/cgroup/*/safe-run/" + id)
 		for _, dir := range append(v1, "/sys/fs/cgroup/safe-run/"+id) {

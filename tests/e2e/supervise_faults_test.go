@@ -13,8 +13,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/safe-run/safe-run/tests/harness"
 )
 
 // lasting is a program that runs until it is asked to end, and then ends.
@@ -83,71 +81,6 @@ func supervisor(t *testing.T, id string) int {
 func single(t *testing.T, id string) {
 	t.Helper()
 	eventually(t, 10*time.Second, "one supervisor of "+id, func() bool { return len(holders(id)) <= 1 })
-}
-
-// whole is take, with what only supervision can leave.
-func whole(t *testing.T) harness.Inventory {
-	t.Helper()
-	inv := take(t)
-	execs, _ := filepath.Glob(filepath.Join(here.state, "exec", "*"))
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, d := range dirs {
-		cmdline, _ := os.ReadFile(d + "/cmdline")
-		env, _ := os.ReadFile(d + "/environ")
-		if strings.Contains(string(cmdline), "__supervise") && strings.Contains(string(env), "SAFE_RUN_ROOT="+here.root+"\x00") {
-			inv["supervisor"] = append(inv["supervisor"], d)
-		}
-	}
-	for _, x := range execs {
-		inv["exec"] = append(inv["exec"], filepath.Base(x))
-	}
-	return inv
-}
-
-// settleAll is settle with whole inventories.
-func settleAll(t *testing.T, before harness.Inventory) {
-	t.Helper()
-	for end := time.Now().Add(patient(20 * time.Second)); ; time.Sleep(50 * time.Millisecond) {
-		after := whole(t)
-		if equal(before, after) || time.Now().After(end) {
-			same(t, before, after)
-			return
-		}
-	}
-}
-
-// sound: whatever happened to a container's supervisor, the next command finds
-// the container ended, or supervised by one process that answers; and it can
-// be removed.
-func sound(t *testing.T, name, id string) {
-	t.Helper()
-	if r := run("images", "-q"); r.code != 0 || r.stderr != "" {
-		t.Errorf("the next command: %s", r)
-	}
-	// Found by name as long as it has one.
-	if got := field(name, "{{.Id}}"); got != "" {
-		id = got
-	}
-	status := field(name, "{{.State.Status}}")
-	switch status {
-	case "running", "restarting", "created": // as far as its record says
-		eventually(t, 20*time.Second, "the container runs or has ended", func() bool {
-			s := field(name, "{{.State.Status}}")
-			return s == "" || s == "exited" || s == "running" && run("exec", name, "true").code == 0
-		})
-		single(t, id)
-	case "exited", "":
-	default:
-		t.Errorf("status %q", status)
-	}
-	if r := run("rm", "-fv", name); r.code != 0 && status != "" {
-		t.Errorf("rm -fv of a container that was %q: %s", status, r)
-	}
-	for _, p := range []string{here.root + "/containers/", here.state + "/live/", here.state + "/io/"} {
-		if _, err := os.Lstat(p + id); id != "" && err == nil {
-			t.Errorf("rm -f left %s", p+id)
-		}
-	}
 }
 
 // TestSupervisorFaults: after an error or a SIGKILL behind any step of a

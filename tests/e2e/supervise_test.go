@@ -258,6 +258,7 @@ func TestDetachedHolds(t *testing.T) {
 		"lock":         `exec 9>"$D/lock"; flock 9; "$SR" run -d --name "$N" busybox sleep 1000; exec 9>&-; flock -n "$D/lock" true`,
 		"session":      `setsid -w sh -c '"$SR" run -d --name "$N" busybox sleep 1000; kill -HUP 0'; true`,
 		"directory":    `mkdir "$D/away"; cd "$D/away"; "$SR" run -d --name "$N" busybox sleep 1000`,
+		"mount":        `mkdir "$D/disk"; mount -t tmpfs none "$D/disk"; cd "$D/disk"; "$SR" run -d --name "$N" busybox sleep 1000; cd /; umount "$D/disk"`,
 		"killed":       `"$SR" run -d --name "$N" busybox sleep 1000 & sleep 0.05; kill -9 $!; true`,
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -270,6 +271,14 @@ func TestDetachedHolds(t *testing.T) {
 			eventually(t, 10*time.Second, "the container runs", func() bool { return field(name, "{{.State.Status}}") == "running" })
 			removed(t, name)
 			pid := supervisor(t, field(name, "{{.Id}}"))
+			free := func() bool {
+				wd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+				to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/0", pid))
+				return wd == "/" && to == "/dev/null"
+			}
+			if what == "killed" { // nobody is told when it lets go of what it had
+				eventually(t, 10*time.Second, "its supervisor lets go", free)
+			}
 			if wd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); wd != "/" {
 				t.Errorf("its supervisor is in %s", wd)
 			}

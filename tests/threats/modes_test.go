@@ -52,7 +52,7 @@ func denOf(t *testing.T, flags []string) *den {
 	args := slices.Concat([]string{
 		"run", "-d", "--name", d.name,
 		"--health-interval", "100ms", "--health-timeout", "120s", "--health-cmd", waiting("health"),
-	}, flags, []string{denImage, "sh", "-c", "for m in $(seq 30); do " + waiting("restart") + "; done"})
+	}, flags, []string{denImage, "sh", "-c", "end=$(($(date +%s) + 1800)); while [ $(date +%s) -lt $end ]; do " + waiting("restart") + "; done"})
 	for _, c := range [][]string{args, {"restart", "-t", "0", d.name}} {
 		if a := here.Run(c...); a.Code != 0 {
 			t.Fatalf("%s: %s", strings.Join(c, " "), a)

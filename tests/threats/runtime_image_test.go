@@ -33,6 +33,7 @@ func keep(t *testing.T, name string, edits ...func(*imagekit.Image)) {
 
 func TestR5(t *testing.T) {
 	row(t, "R5")
+	label := here.Run("run", "--rm", denImage, "cat", "/proc/self/attr/current")
 	// A runtime whose write of a label, a filter, or a setting went elsewhere.
 	u := withUnfaithful(t)
 	if a := u.ground.Run("run", "--rm", "busybox", "echo", "RAN"); a.Stdout != "RAN\n" {
@@ -40,7 +41,6 @@ func TestR5(t *testing.T) {
 	}
 	u.found(t, `s/"seccomp":{/"unknown":{/`, "Seccomp")
 	u.found(t, `s/"noNewPrivileges":true/"unknown":true/`, "NoNewPrivs")
-	label := here.Run("run", "--rm", denImage, "cat", "/proc/self/attr/current")
 	if enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled"); strings.HasPrefix(string(enabled), "Y") {
 		if !strings.Contains(label.Stdout, "(enforce)") || strings.Contains(label.Stdout, "unconfined") {
 			t.Errorf("the label: %s", label)

@@ -316,8 +316,8 @@ units_booted() {
 }
 
 part_units() {
-	local t began some='limits notify stop kill logs sockets secrets detached apparmor'
-	[[ -z ${VM_ALL:-} ]] || some+=' shared watchdog generate learn lesson'
+	local t began some='limits notify stop kill sockets secrets detached apparmor'
+	[[ -z ${VM_ALL:-} ]] || some+=' logs shared watchdog generate learn lesson'
 	units_install
 	for t in ${VM_SYSTEMD:-$some}; do
 		began=$SECONDS
