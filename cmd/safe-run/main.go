@@ -85,11 +85,14 @@ var unbuilt = map[string]string{
 	"export": "safe-run --dry-run IMAGE prints the OCI specification",
 }
 
-// noImages are docker's words for changing a container or a registry. They are
-// not offered, and nobody who types one means an image: fetched and run, it
-// would get the container's name, or a password, as its arguments. An image of
-// that name can be run with the verb, safe-run run NAME.
-var noImages = []string{"checkpoint", "commit", "create", "diff", "import", "login", "logout", "push", "update"}
+// noImages are docker's words that are not offered, and by which nobody means
+// an image (node, for one, is): fetched and run, it would get a container's
+// name, or a password, as its arguments. An image of that name can be run with
+// the verb, safe-run run NAME.
+var noImages = []string{
+	"bake", "build", "builder", "buildx", "checkpoint", "commit", "compose", "create", "diff", "history", "import", "login", "logout",
+	"push", "search", "swarm", "trust", "update",
+}
 
 func verbNamed(root *cobra.Command, name string) bool {
 	for _, c := range root.Commands() {
