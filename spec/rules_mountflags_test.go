@@ -29,6 +29,7 @@ func TestMountFlagRules(t *testing.T) {
 		{"mount-flags", "suid of a device", together(granted(fuse), added(boundAt("/dev/fuse", "/x"))), true},
 		{"mount-flags", "suid of /dev", lacks("/dev", "nosuid"), true},
 		{"mount-flags", "suid of /dev/pts", lacks("/dev/pts", "nosuid"), true},
+		{"mount-flags", "a writable /sys", lacks("/sys", "ro"), true},
 
 		{"write-xor-execute", "both", lacks("/tmp", "noexec"), true},
 		{"write-xor-execute", "both, as was said", together(lacks("/tmp", "noexec"), execs("/tmp")), false},

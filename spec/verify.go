@@ -114,7 +114,7 @@ var invariants = []invariant{
 	{"mount-types", "only file systems that are known here", mountTypes},
 	{"mount-sources", "a path of the host nobody checked", mountSources},
 	{"mount-propagation", "mounts would travel between host and container", mountPropagation},
-	{"mount-flags", "set-user-ID programs and devices could be planted", mountFlags},
+	{"mount-flags", "set-user-ID programs and devices could be planted, the kernel's settings changed", mountFlags},
 	{"service-files", "what is said to be a secret or a socket of the service would be another's", serviceFiles},
 	{"write-xor-execute", "what was written could be executed", writeXorExecute},
 	{"idmapped-binds", "ids on disk would be others than inside", idmappedBinds},

@@ -221,6 +221,8 @@ func mountFlags(s *specs.Spec, v VerifyInput) (bad []string) {
 		// Device nodes are in /dev and /dev/pts, and where one was granted.
 		needsDev := m.Destination == "/dev" || m.Destination == "/dev/pts" || deviceAt(m.Destination, v.Grants)
 		bad = append(bad, violation(!o.nodev && !needsDev, "no nodev at %q", m.Destination)...)
+		// The network's settings and devices are there for root of the container.
+		bad = append(bad, violation(m.Destination == "/sys" && o.writable(), "%q is writable", m.Destination)...)
 	}
 	return bad
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/safe-run/safe-run/internal/fail"
@@ -40,12 +41,24 @@ func (s *Store) Find(ref string) (Record, error) {
 
 // IDs lists all containers that have a directory.
 func (s *Store) IDs() ([]string, error) {
-	return names(filepath.Join(s.Root, "containers"))
+	return ids(filepath.Join(s.Root, "containers"))
 }
 
 // Live lists all containers that have or had a supervisor since boot.
 func (s *Store) Live() ([]string, error) {
-	return names(filepath.Join(s.Run, "live"))
+	return ids(filepath.Join(s.Run, "live"))
+}
+
+// ids are the entries of a directory that are ids of containers. On a disk of
+// its own there is lost+found too.
+func ids(dir string) ([]string, error) {
+	all, err := names(dir)
+	return slices.DeleteFunc(all, func(name string) bool { return !isID(name) }), err
+}
+
+// isID tells whether a name has the form of an id: 64 hexadecimal digits.
+func isID(name string) bool {
+	return len(name) == 64 && strings.Trim(name, "0123456789abcdef") == ""
 }
 
 func names(dir string) ([]string, error) {

@@ -3,6 +3,7 @@ package store
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -65,22 +66,22 @@ func TestDamagedRecordGivesItsNameBack(t *testing.T) {
 
 // What was removed while a sweep waited is not registered again.
 func TestCaptureOfWhatIsGone(t *testing.T) {
-	s := opened(t)
-	e, err := s.Begin("gone")
+	s, id := opened(t), strings.Repeat("a", 64)
+	e, err := s.Begin(id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.CaptureLeft("gone") != nil {
+	if s.CaptureLeft(id) != nil {
 		t.Error("taken from its supervisor")
 	}
 	e.Release()
-	if e = s.CaptureLeft("gone"); e == nil {
+	if e = s.CaptureLeft(id); e == nil {
 		t.Fatal("what a dead supervisor left is not taken over")
 	}
 	if err := e.Remove(); err != nil {
 		t.Fatal(err)
 	}
-	if s.CaptureLeft("gone") != nil {
+	if s.CaptureLeft(id) != nil {
 		t.Error("taken over although it is gone")
 	}
 	if live, err := s.Live(); err != nil || len(live) != 0 {

@@ -287,12 +287,17 @@ func TestDetachedHolds(t *testing.T) {
 					t.Errorf("its descriptor %d is %s", fd, to)
 				}
 			}
-			fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-			for _, f := range fds {
-				if to, _ := os.Readlink(f); strings.HasPrefix(to, "pipe:") || strings.HasPrefix(to, dir) {
-					t.Errorf("its descriptor %s is %s", filepath.Base(f), to)
+			held := func() (all []string) {
+				fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+				for _, f := range fds {
+					if to, _ := os.Readlink(f); strings.HasPrefix(to, "pipe:") || strings.HasPrefix(to, dir) {
+						all = append(all, filepath.Base(f)+": "+to)
+					}
 				}
+				return all
 			}
+			// The pipe by which it said that it has started goes a moment later.
+			eventually(t, 10*time.Second, "its descriptors are its own", func() bool { return len(held()) == 0 })
 		})
 	}
 }

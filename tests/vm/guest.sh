@@ -88,7 +88,7 @@ part_basics() {
 
 part_e2e() {
 	# What the catalogue of threats does not try.
-	local some='^TestScript$/^(first-steps|least-privilege|doctor|audit)$|^(TestOOM|TestAuditPrivileged|TestPublishLoopback|TestEgress)$'
+	local some='^TestScript$/^(first-steps|least-privilege|doctor|audit)$|^(TestClockSet|TestOOM|TestAuditPrivileged|TestPublishLoopback|TestEgress)$'
 	[[ -z ${VM_ALL:-} ]] || some='.'
 	tests e2e -test.run "${VM_TESTS:-$some}"
 	check 'no denial by AppArmor' 1 '' grep 'apparmor="DENIED"' <(dmesg)
