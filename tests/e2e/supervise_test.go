@@ -259,7 +259,7 @@ func TestDetachedHolds(t *testing.T) {
 		"session":      `setsid -w sh -c '"$SR" run -d --name "$N" busybox sleep 1000; kill -HUP 0'; true`,
 		"directory":    `mkdir "$D/away"; cd "$D/away"; "$SR" run -d --name "$N" busybox sleep 1000`,
 		"mount":        `mkdir "$D/disk"; mount -t tmpfs none "$D/disk"; cd "$D/disk"; "$SR" run -d --name "$N" busybox sleep 1000; cd /; umount "$D/disk"`,
-		"killed":       `"$SR" run -d --name "$N" busybox sleep 1000 & sleep 0.05; kill -9 $!; true`,
+		"killed":       `"$SR" run -d --name "$N" busybox sleep 1000 & until "$SR" inspect "$N" >/dev/null 2>&1; do sleep 0.02; done; kill -9 $!; true`,
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
