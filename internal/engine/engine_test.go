@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -327,6 +328,34 @@ func TestClosedDirectoryIsRefused(t *testing.T) {
 	}
 	if _, err := e.Start(context.Background()); fail.KindOf(err) != fail.HostCannot || !strings.Contains(err.Error(), "mode 0700") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// In a mount namespace where the state is another directory of the same name,
+// the engine that runs outside is somebody else's.
+func TestAnotherNamespaceIsAnotherEngine(t *testing.T) {
+	e, _ := newEngine(t)
+	if _, err := e.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if p, ok := e.find(); !ok {
+		t.Error("not found")
+	} else {
+		p.close()
+	}
+	found := make(chan bool)
+	go func() {
+		runtime.LockOSThread() // and the thread ends with the goroutine
+		err := errors.Join(unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS),
+			unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("none", e.state, "tmpfs", 0, ""))
+		if err != nil {
+			t.Error(err)
+		}
+		_, ok := e.find()
+		found <- ok
+	}()
+	if <-found {
+		t.Error("taken for the own one")
 	}
 }
 

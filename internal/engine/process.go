@@ -344,6 +344,12 @@ func (e *Engine) is(pid int) bool {
 	if unix.Stat(dir, &st) != nil || int(st.Uid) != os.Geteuid() {
 		return false
 	}
+	// In another mount namespace the same path can be another directory.
+	theirs, terr := os.Stat(dir + "/root" + filepath.Dir(e.configPath()))
+	ours, oerr := os.Stat(filepath.Dir(e.configPath()))
+	if (terr == nil) != (oerr == nil) || terr == nil && !os.SameFile(theirs, ours) {
+		return false
+	}
 	// A zombie has no executable. After an upgrade the old file is gone, which
 	// the kernel says in the name.
 	exe, err := os.Readlink(dir + "/exe")

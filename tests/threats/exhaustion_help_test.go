@@ -134,5 +134,7 @@ func input() spec.Input {
 		Host:   host.Probe(),
 		Limits: spec.DefaultLimits(),
 		Files:  spec.HostFiles{Hosts: "/x/hosts", Hostname: "/x/hostname", ResolvConf: "/x/resolv.conf"},
+
+		AppArmorProfile: "safe-run-x", // where there is no AppArmor it is not used
 	}
 }
