@@ -148,6 +148,9 @@ type Device struct {
 	Type  string `json:"type"` // "char", "block"
 	Major uint32 `json:"major"`
 	Minor uint32 `json:"minor"`
+	// Denied: the node is there, and the cgroup's rules or the mount (nodev)
+	// keep it from being opened.
+	Denied bool `json:"denied,omitempty"`
 }
 
 // Limits are those in force: of the container's cgroup and those above it,

@@ -26,6 +26,15 @@ func (l *looker) lookDeviceRules(c cgroupPlaces) error {
 			return nil //nolint:nilerr // it is left unknown
 		}
 		d.Rules, d.Allowed = "listed", deviceRulesBeyond(text)
+		l.mayOpen = func(x Device) bool {
+			return slices.ContainsFunc(strings.Split(text, "\n"), func(rule string) bool {
+				kind, _, _ := strings.Cut(rule, " ")
+				if kind == "a" { // of both kinds
+					rule = x.kind() + rule[1:]
+				}
+				return covers(rule, x.rule("r")) || covers(rule, x.rule("w"))
+			})
+		}
 		if slices.Contains(d.Allowed, "a *:* rwm") {
 			d.Rules = "all"
 		}
@@ -58,7 +67,42 @@ func (l *looker) lookDeviceRules(c cgroupPlaces) error {
 		programs = append(programs, ins)
 	}
 	d.Rules, d.Allowed = judgeDevicePrograms(programs)
+	l.mayOpen = func(x Device) bool { return mayOpen(programs, x) }
 	return nil
+}
+
+// mayOpen says whether all programs consent to some access. Of one that is not
+// understood nothing is known.
+func mayOpen(programs []asm.Instructions, x Device) bool {
+	for _, access := range []uint32{accRead, accWrite} {
+		yes := true
+		for _, p := range programs {
+			ctx := deviceAccess{x.Type == "block", x.Major, x.Minor}.context()
+			ctx[0] = access<<16 | ctx[0]&0xffff
+			r, err := runDeviceProgram(p, ctx)
+			yes = yes && (err != nil || r != 0)
+		}
+		if yes {
+			return true
+		}
+	}
+	return false
+}
+
+// denied notes the devices the cgroup's rules keep from being opened.
+func (l *looker) denied() {
+	for i := range l.f.Devices.Nodes {
+		if d := &l.f.Devices.Nodes[i]; l.mayOpen != nil && !l.mayOpen(*d) {
+			d.Denied = true
+		}
+	}
+}
+
+func (d Device) kind() string { return d.Type[:1] }
+
+// rule is the rule of cgroup v1 for one device.
+func (d Device) rule(access string) string {
+	return fmt.Sprintf("%s %d:%d %s", d.kind(), d.Major, d.Minor, access)
 }
 
 // deviceRulesBeyond gives the rules runtimes do not make for every container.
@@ -96,7 +140,8 @@ type deviceAccess struct {
 
 const (
 	devBlock, devChar = 1, 2
-	accReadWrite      = 2 | 4
+	accRead, accWrite = 2, 4
+	accReadWrite      = accRead | accWrite
 )
 
 func (d deviceAccess) context() [3]uint32 {

@@ -6,9 +6,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Bounds of the walk through /dev.
@@ -35,7 +32,6 @@ func (in *inside) devices(w *walker) {
 		in.served = true
 		in.unread = append(in.unread, "/dev: "+err.Error())
 	}
-	slices.SortFunc(in.f.Devices.Nodes, func(a, b Device) int { return strings.Compare(a.Path, b.Path) })
 }
 
 func (in *inside) devicesIn(w *walker, d held, at string, deep int, left *int) {
@@ -87,18 +83,8 @@ func (in *inside) device(w *walker, dir held, name, p string) (isDir bool) {
 		return false // gone meanwhile
 	}
 	defer h.close()
-	d := Device{Path: printable(p), Type: "char", Major: h.stat.Rdev_major, Minor: h.stat.Rdev_minor}
-	switch h.stat.Mode & unix.S_IFMT {
-	case unix.S_IFBLK:
-		d.Type = "block"
-	case unix.S_IFCHR:
-	default:
-		return h.dir()
-	}
-	if !d.usual() && len(in.f.Devices.Nodes) < maxDevices {
-		in.f.Devices.Nodes = append(in.f.Devices.Nodes, d)
-	}
-	return false
+	in.node(&h.place, p)
+	return h.dir()
 }
 
 // usual: a device every container has (the runtime spec's "Default Devices",

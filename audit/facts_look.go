@@ -40,6 +40,8 @@ type looker struct {
 	pids   []int             // the container's processes, once looked for
 	above  []string          // user namespaces the first process's is below of
 	hostNS map[string]string // the host's namespaces, by their place in /proc
+
+	mayOpen func(Device) bool // what the cgroup's rules say; nil: not known
 }
 
 func look(pid int) (*Facts, error) {

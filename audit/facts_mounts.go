@@ -67,6 +67,8 @@ type inside struct {
 	binds  []bound
 	root   mountEntry // what the root is in
 	served bool       // some paths lead into file systems that a program answers for
+
+	devicesLeft, deviceMounts int // what is left to look at for devices; what was
 }
 
 // lookMounts reads the mounts and what lies at well-known places.
@@ -100,6 +102,7 @@ func (l *looker) lookMounts() error {
 		l.f.Root, l.f.Mounts, l.f.Devices.Nodes = in.f.Root, in.f.Mounts, in.f.Devices.Nodes
 		l.f.drift.mounts, l.f.drift.truncated, l.f.drift.paths = in.f.drift.mounts, in.f.drift.truncated, in.f.drift.paths
 		l.f.MountsUnread = in.served || in.f.drift.truncated
+		l.denied()
 		for _, u := range in.unread {
 			l.unread("%s", u)
 		}
@@ -187,19 +190,29 @@ func lookInside(first mountView, more []mountView, host hostMounts) (in inside) 
 	w := &walker{t, host, in.root.id}
 	in.kernel(w)
 	in.devices(w)
+	in.devicesLeft = maxDevEntries
+	var all []*mountEntry
+	for i := range t.entries {
+		all = append(all, &t.entries[i])
+	}
+	in.mountedDevices(w, all)
 
 	for _, v := range more {
 		other := &mountTable{}
 		if err := in.table(v.table, other); err != nil {
 			continue // its process has ended
 		}
+		all = nil
 		for i := range other.entries {
 			if e := &other.entries[i]; t.byID[e.id] == nil && len(t.byID) < 2*maxMounts {
 				t.byID[e.id] = e
 				in.mount(e, host)
+				all = append(all, e)
 			}
 		}
+		in.devicesOf(v, other, all, w)
 	}
+	slices.SortFunc(f.Devices.Nodes, func(a, b Device) int { return strings.Compare(a.Path, b.Path) })
 	for _, s := range []*[]string{&f.Mounts.WritableExecutable, &f.Mounts.Shared, &f.Mounts.Receiving, &f.Mounts.WritableKernel} {
 		slices.Sort(*s)
 	}
@@ -286,15 +299,12 @@ func (in *inside) mount(e *mountEntry, host hostMounts) {
 	// proc and sysfs are the host's if they are mounted there as well; they
 	// are so by right in a container with the host's namespace.
 	if from, ok := host.path(e); ok {
-		b := bound{point: e.point, from: from, fs: e.fs, writable: writable(e), mapped: e.has("idmapped")}
-		if !slices.ContainsFunc(in.binds[max(0, len(in.binds)-maxBinds):], func(o bound) bool { return o == b }) {
-			in.binds = append(in.binds, b)
-		}
+		in.bind(bound{point: e.point, from: from, fs: e.fs, writable: writable(e), mapped: e.has("idmapped")})
 	}
 }
 
-// deviceNode: a bind of a single device of the host, as runtimes make it in a
-// user namespace. It is looked at with the devices.
+// deviceNode: a part of the host's devices, most often a single one, as runtimes
+// bind it in a user namespace. It is looked at with the devices.
 func deviceNode(e *mountEntry) bool {
 	return (e.fs == "devtmpfs" || e.fs == "devpts") && e.root != "/"
 }

@@ -164,6 +164,9 @@ func (g *grader) devices() (out []Finding) {
 		if g.apart() {
 			s = lower(s) // the nodes belong to the host's root
 		}
+		if d.Denied {
+			what, s = what+", which may not be opened", min(s, Low)
+		}
 		i := slices.IndexFunc(groups, func(x group) bool { return x.what == what })
 		if i < 0 {
 			groups, i = append(groups, group{s: s, what: what}), len(groups)

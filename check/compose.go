@@ -104,9 +104,9 @@ func (s *service) key(e entry) {
 		w.raw = s.style.parts(w.parts)
 		s.l.image = &w
 	case "command":
-		s.l.args = append(s.l.args, s.command(e.value)...)
+		s.l.args = append(s.l.args, s.command(e.key, e.value)...)
 	case "entrypoint":
-		if s.entrypoint = s.command(e.value); len(s.entrypoint) == 0 {
+		if s.entrypoint = s.command(e.key, e.value); len(s.entrypoint) == 0 {
 			s.entrypoint = []word{literal("", e.line)}
 		}
 	case "build":
@@ -179,6 +179,8 @@ func (s *service) key(e entry) {
 		v, _ := s.text(e.value)
 		if d, err := time.ParseDuration(v); err == nil {
 			s.flag("stop-timeout", literal(itoa(int(d.Seconds())), e.line), "stop_grace_period: "+v, e.line)
+		} else if v != "" {
+			s.unknown("stop_grace_period: "+short(v, 80), "not a time that can be read", e.line)
 		}
 	case "pull_policy":
 		if v, _ := s.text(e.value); v != "build" && v != "if_not_present" && v != "daily" && v != "weekly" && !strings.HasPrefix(v, "every_") {
@@ -243,31 +245,6 @@ func (s *service) pairs(e entry, flag, sep string) {
 			s.flag(flag, literal(p.key, p.line), e.key+": "+short(p.key, 80), p.line)
 		}
 	}
-}
-
-// command is a list of words, or a string that is split as a shell does.
-func (s *service) command(n ast.Node) (out []word) {
-	if v, ok := s.text(n); ok {
-		sc := &script{c: s.c, vars: map[string]*variable{}}
-		out = sc.split(strings.TrimSpace(strings.ReplaceAll(v, "$$", `\$`)), yamlLine(n))
-		for i := range out {
-			w := &out[i]
-			for j, p := range w.parts {
-				// No shell sees it: a command in it is never run.
-				if p.unknown && !harmless(p.text) {
-					w.parts[j] = part{text: p.text}
-				}
-			}
-			w.raw = s.style.parts(w.parts)
-		}
-		return out
-	}
-	for _, item := range s.list(n) {
-		w := s.word(item)
-		w.raw = s.style.parts(w.parts)
-		out = append(out, w)
-	}
-	return out
 }
 
 func (s *service) networks(e entry) {

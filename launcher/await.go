@@ -11,14 +11,17 @@ import (
 
 // initProcess is a container's first process, held so that its number cannot
 // come to mean another one: what is left to go by while containerd is away.
-type initProcess struct{ fd int }
+type initProcess struct {
+	fd  int
+	pid uint32
+}
 
 func holdInit(pid uint32) initProcess {
 	fd, err := unix.PidfdOpen(int(pid), 0)
 	if err != nil {
 		fd = -1 // it has ended already
 	}
-	return initProcess{fd}
+	return initProcess{fd, pid}
 }
 
 func (p initProcess) close() {

@@ -104,6 +104,7 @@ func (l *Launcher) removeTask(ctx context.Context, id string) error {
 		// A task that has just ended says so in many ways; the delete below tells.
 		_ = err
 	}
+	l.killFirst(ctx, id)
 	wctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	_, _ = l.tasks.Wait(wctx, &tasksapi.WaitRequest{ContainerID: id})

@@ -297,6 +297,12 @@ func (r *run) freeze(ctx context.Context, pause bool) error {
 	} else {
 		_, err = r.tasks.Resume(ctx, &tasksapi.ResumeTaskRequest{ContainerID: r.rec.ID})
 	}
+	if err != nil && r.state.leaderless() {
+		if pause {
+			return errLeaderless(fail.Conflict, "cannot pause", r.called())
+		}
+		err = thaw(r.rec.Cgroup)
+	}
 	if err != nil {
 		return engineError(err, action)
 	}

@@ -3,7 +3,6 @@ package launcher
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -76,11 +75,12 @@ func (l *Launcher) FilesOf(ctx context.Context, rec store.Record) (*Files, error
 func rootOf(rec store.Record) *os.File {
 	first := holdInit(uint32(rec.PID))
 	defer first.close()
-	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", rec.PID))
+	dir := procDir(first.pid)
+	groups, err := os.ReadFile(dir + "/cgroup")
 	if err != nil || rec.Cgroup == "" || !strings.Contains(string(groups), rec.ID) {
 		return nil
 	}
-	root, err := openDirAt(fmt.Sprintf("/proc/%d/root", rec.PID))
+	root, err := openDirAt(dir + "/root")
 	if err != nil {
 		return nil
 	}

@@ -268,6 +268,9 @@ func (x *execution) explain(cause error) error {
 	if !x.init.runs() {
 		return fail.New(fail.NoStatus, "container %s is not running", x.rec.ID)
 	}
+	if x.init.leaderless() {
+		return errLeaderless(fail.NoStatus, "nothing can be executed in", x.rec.ID)
+	}
 	dir := x.process.Cwd
 	switch st, err := statIn(x.root, dir); {
 	case errors.Is(err, unix.ENOENT):

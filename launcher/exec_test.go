@@ -20,7 +20,7 @@ func execIn(t *testing.T) *execution {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &execution{Launcher: &Launcher{Store: s}, rec: store.Record{ID: newID()}, id: newID()[:32], init: initProcess{-1}, first: initProcess{-1}}
+	return &execution{Launcher: &Launcher{Store: s}, rec: store.Record{ID: newID()}, id: newID()[:32], init: initProcess{fd: -1}, first: initProcess{fd: -1}}
 }
 
 // The directory of an exec is found by a sweep only once its client is gone.

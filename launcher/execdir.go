@@ -134,7 +134,7 @@ func (l *Launcher) SweepExecs(ctx context.Context) error {
 func (l *Launcher) endExec(ctx context.Context, rec store.Record, exec string, d *execDir) error {
 	ctx, cancel := l.detached(ctx)
 	defer cancel()
-	x := &execution{Launcher: l, rec: rec, id: exec, dir: d, init: initProcess{-1}, first: initProcess{-1}}
+	x := &execution{Launcher: l, rec: rec, id: exec, dir: d, init: initProcess{fd: -1}, first: initProcess{fd: -1}}
 	// A shim that was starting it answers nothing until somebody reads, and one
 	// that ends it waits until all is read.
 	for _, name := range []string{"stdout", "stderr"} {

@@ -43,7 +43,7 @@ type execution struct {
 // newExec finds the running container and builds the process: nothing is made
 // yet. The caller closes it.
 func (l *Launcher) newExec(ctx context.Context, rec store.Record, rq ExecRequest) (x *execution, err error) {
-	x = &execution{Launcher: l, rec: rec, id: newID()[:32], init: initProcess{-1}, first: initProcess{-1}}
+	x = &execution{Launcher: l, rec: rec, id: newID()[:32], init: initProcess{fd: -1}, first: initProcess{fd: -1}}
 	defer func() {
 		if err != nil {
 			x.close(ctx)
@@ -85,6 +85,9 @@ func (x *execution) find(ctx context.Context) error {
 	}
 	x.initPID = t.GetProcess().GetPid()
 	x.init = holdInit(x.initPID)
+	if x.init.leaderless() {
+		return errLeaderless(fail.NoStatus, "nothing can be executed in", x.rec.ID)
+	}
 	root, err := openDirAt(fmt.Sprintf("/proc/%d/root", x.initPID))
 	if err != nil || !x.init.runs() {
 		if err == nil {
@@ -198,6 +201,7 @@ func (x *execution) attest() error {
 	s, linux := *x.base, *x.base.Linux
 	s.Process, s.Linux = x.process, &linux
 	linux.Namespaces = nil
+	at := procDir(x.initPID)
 	for _, n := range x.base.Linux.Namespaces {
 		file := string(n.Type)
 		switch n.Type {
@@ -206,7 +210,7 @@ func (x *execution) attest() error {
 		case specs.MountNamespace:
 			file = "mnt"
 		}
-		linux.Namespaces = append(linux.Namespaces, specs.LinuxNamespace{Type: n.Type, Path: fmt.Sprintf("/proc/%d/ns/%s", x.initPID, file)})
+		linux.Namespaces = append(linux.Namespaces, specs.LinuxNamespace{Type: n.Type, Path: at + "/ns/" + file})
 	}
 	err := audit.Attest(int(x.pid), &s, audit.Want{Phase: audit.Started})
 	if err != nil && !x.init.runs() {

@@ -76,7 +76,7 @@ func (r *run) join(ctx context.Context) (*joined, error) {
 	pid := t.GetProcess().GetPid()
 	p := holdInit(pid)
 	defer p.close()
-	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	ns, err := os.Open(procDir(pid) + "/ns/net")
 	if err != nil || !p.runs() { // the number may have come to mean another process
 		return nil, notRunning(errors.Join(err, errors.New("its first process has ended")))
 	}

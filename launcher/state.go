@@ -69,7 +69,7 @@ func (s *state) begin(first initProcess) (over func(code int)) {
 	// Who asked for a restart meanwhile has one.
 	s.set(func() { s.first, s.running, s.lives, s.failed, s.restart = first, true, s.lives+1, nil, false })
 	return func(code int) {
-		s.set(func() { s.first, s.running, s.code = initProcess{-1}, false, code })
+		s.set(func() { s.first, s.running, s.code = initProcess{fd: -1}, false, code })
 	}
 }
 

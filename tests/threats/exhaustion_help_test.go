@@ -135,6 +135,6 @@ func input() spec.Input {
 		Limits: spec.DefaultLimits(),
 		Files:  spec.HostFiles{Hosts: "/x/hosts", Hostname: "/x/hostname", ResolvConf: "/x/resolv.conf"},
 
-		AppArmorProfile: "safe-run-x", // where there is no AppArmor it is not used
+		AppArmorProfile: "safe-run-x", // nothing is started with it
 	}
 }

@@ -7,8 +7,24 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 )
+
+// init plays a program that ends its first thread and goes on in others. While
+// packages are initialized the first thread is the one that runs.
+func init() {
+	if len(os.Args) != 2 || os.Args[1] != "leaderless" {
+		return
+	}
+	go func() {
+		for i := 0; ; i++ {
+			fmt.Println("tick", i)
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
+	_, _, _ = syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
+}
 
 func main() {
 	switch os.Args[1] {
