@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"io"
 	"os"
 	"os/exec"
@@ -344,10 +345,14 @@ func (e *Engine) is(pid int) bool {
 	if unix.Stat(dir, &st) != nil || int(st.Uid) != os.Geteuid() {
 		return false
 	}
-	// In another mount namespace the same path can be another directory.
-	theirs, terr := os.Stat(dir + "/root" + filepath.Dir(e.configPath()))
-	ours, oerr := os.Stat(filepath.Dir(e.configPath()))
-	if (terr == nil) != (oerr == nil) || terr == nil && !os.SameFile(theirs, ours) {
+	// In another mount namespace the same path can be another directory. Where
+	// that cannot be seen the name has to do.
+	theirs, terr := os.Stat(dir + "/root" + e.state)
+	ours, oerr := os.Stat(e.state)
+	switch {
+	case terr == nil && oerr == nil && !os.SameFile(theirs, ours):
+		return false
+	case oerr == nil && errors.Is(terr, fs.ErrNotExist), terr == nil && errors.Is(oerr, fs.ErrNotExist):
 		return false
 	}
 	// A zombie has no executable. After an upgrade the old file is gone, which
