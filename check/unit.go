@@ -220,6 +220,9 @@ func unitWords(s setting, env map[string]string, vars bool) (out []word) {
 		}
 		flush()
 		w.raw = v[start:i]
+		if quote != 0 || strings.HasSuffix(w.raw, "\\") { // what is printed after it would become part of it
+			w.raw = unitStyle{}.parts(w.parts)
+		}
 		if w.many && len(w.parts) == 1 && !w.parts[0].unknown {
 			for _, f := range fields(w.parts, true) {
 				out = append(out, word{parts: f, raw: unitStyle{}.parts(f), line: w.line})
