@@ -1,42 +1,16 @@
 package audit
 
 import (
-	"os"
-	"strconv"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/threads"
 )
 
 // openProcess opens the directory of a process in procfs; of another of its
-// threads, if the first has ended and others run on: the first one's has no
-// mounts and namespaces then, and says that it is a zombie.
+// threads, if the first has ended and others run on.
 func openProcess(pid int) (dir int, err error) {
-	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
-	dir, err = unix.Open("/proc/"+strconv.Itoa(pid), flags, 0)
-	if err != nil || !(&attestation{dir: dir}).ended() {
-		return dir, err
-	}
-	fd, err := unix.Openat(dir, "task", flags, 0)
-	if err != nil {
-		return dir, nil //nolint:nilerr // the process ends: what reads in dir says so
-	}
-	tasks := os.NewFile(uintptr(fd), "task")
-	defer func() { _ = tasks.Close() }()
-	names, _ := tasks.Readdirnames(maxProcesses)
-	for _, name := range names {
-		thread, err := unix.Openat(fd, name, flags, 0)
-		if err != nil {
-			continue
-		}
-		if !(&attestation{dir: thread}).ended() {
-			_ = unix.Close(dir)
-			return thread, nil
-		}
-		_ = unix.Close(thread)
-	}
-	return dir, nil
+	return unix.Open(threads.Dir(pid), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }
 
 // Look reads what the kernel enforces on the container of process pid,
@@ -56,11 +30,4 @@ func Look(pid int) (*Facts, error) {
 }
 
 // lives says whether a process has a thread that runs.
-func lives(pid int) bool {
-	dir, err := openProcess(pid)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = unix.Close(dir) }()
-	return !(&attestation{dir: dir}).ended()
-}
+func lives(pid int) bool { return !threads.Ended(threads.Dir(pid)) }

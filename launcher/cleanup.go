@@ -99,11 +99,8 @@ func (l *Launcher) removeTask(ctx context.Context, id string) error {
 	}
 	// It lives, or is paused, or half created.
 	_, _ = l.tasks.Resume(ctx, &tasksapi.ResumeTaskRequest{ContainerID: id})
-	_, err := l.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, Signal: uint32(syscall.SIGKILL), All: true})
-	if err != nil && !isNotFound(err) {
-		// A task that has just ended says so in many ways; the delete below tells.
-		_ = err
-	}
+	// A task that has just ended says so in many ways; the delete below tells.
+	_, _ = l.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: id, Signal: uint32(syscall.SIGKILL), All: true})
 	l.killFirst(ctx, id)
 	wctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/store"
+	"github.com/safe-run/safe-run/internal/threads"
 	"github.com/safe-run/safe-run/internal/volumes"
 	"github.com/safe-run/safe-run/spec"
 )
@@ -75,7 +76,7 @@ func (l *Launcher) FilesOf(ctx context.Context, rec store.Record) (*Files, error
 func rootOf(rec store.Record) *os.File {
 	first := holdInit(uint32(rec.PID))
 	defer first.close()
-	dir := procDir(first.pid)
+	dir := threads.Dir(rec.PID)
 	groups, err := os.ReadFile(dir + "/cgroup")
 	if err != nil || rec.Cgroup == "" || !strings.Contains(string(groups), rec.ID) {
 		return nil

@@ -21,6 +21,7 @@ import (
 	"github.com/safe-run/safe-run/audit"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/store"
+	"github.com/safe-run/safe-run/internal/threads"
 	"github.com/safe-run/safe-run/spec"
 )
 
@@ -201,7 +202,7 @@ func (x *execution) attest() error {
 	s, linux := *x.base, *x.base.Linux
 	s.Process, s.Linux = x.process, &linux
 	linux.Namespaces = nil
-	at := procDir(x.initPID)
+	at := threads.Dir(int(x.initPID))
 	for _, n := range x.base.Linux.Namespaces {
 		file := string(n.Type)
 		switch n.Type {

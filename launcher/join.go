@@ -14,6 +14,7 @@ import (
 
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/store"
+	"github.com/safe-run/safe-run/internal/threads"
 )
 
 // joined is the network namespace of another container, held open. nil joins
@@ -76,7 +77,7 @@ func (r *run) join(ctx context.Context) (*joined, error) {
 	pid := t.GetProcess().GetPid()
 	p := holdInit(pid)
 	defer p.close()
-	ns, err := os.Open(procDir(pid) + "/ns/net")
+	ns, err := os.Open(threads.Dir(int(pid)) + "/ns/net")
 	if err != nil || !p.runs() { // the number may have come to mean another process
 		return nil, notRunning(errors.Join(err, errors.New("its first process has ended")))
 	}

@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/threads"
 )
 
 // A program can end its first thread and go on in others. The kernel shows the
@@ -20,44 +20,9 @@ import (
 // takes the container for dead: it neither executes in it, nor freezes it, nor
 // kills it.
 
-// maxThreads bounds the search for a thread that lives.
-const maxThreads = 1 << 14
-
-// procDir is where procfs shows a process: at a thread that lives, if the first
-// one has ended.
-func procDir(pid uint32) string {
-	dir := fmt.Sprintf("/proc/%d", pid)
-	if !threadEnded(dir) {
-		return dir
-	}
-	tasks, err := os.Open(dir + "/task")
-	if err != nil {
-		return dir
-	}
-	defer tasks.Close()
-	names, _ := tasks.Readdirnames(maxThreads)
-	for _, name := range names {
-		if t := filepath.Join(dir, "task", name); !threadEnded(t) {
-			return t
-		}
-	}
-	return dir
-}
-
-// threadEnded reads the state of a thread. One that is not there has ended.
-func threadEnded(dir string) bool {
-	stat, err := os.ReadFile(dir + "/stat")
-	if err != nil {
-		return true
-	}
-	// The name, which comes before, may have anything in it.
-	state := stat[bytes.LastIndexByte(stat, ')')+1:]
-	return bytes.HasPrefix(state, []byte(" Z ")) || bytes.HasPrefix(state, []byte(" X "))
-}
-
 // leaderless says whether the process runs and its first thread has ended.
 func (p initProcess) leaderless() bool {
-	return threadEnded(fmt.Sprintf("/proc/%d", p.pid)) && p.runs()
+	return threads.Ended(fmt.Sprintf("/proc/%d", p.pid)) && p.runs()
 }
 
 // leaderless says so of the running program.
@@ -96,7 +61,7 @@ func (l *Launcher) killFirst(ctx context.Context, id string) {
 	}
 	p := holdInit(pid)
 	defer p.close()
-	groups, err := os.ReadFile(procDir(pid) + "/cgroup") // v1 shows the root's for a thread that ends
+	groups, err := os.ReadFile(threads.Dir(int(pid)) + "/cgroup") // v1 shows the root's for a thread that ends
 	if err == nil && strings.Contains(string(groups), id) && p.runs() {
 		_ = p.signal(unix.SIGKILL)
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/safe-run/safe-run/internal/threads"
 )
 
 // init plays a program that ends its first thread and goes on in others.
@@ -40,7 +42,7 @@ func TestLeaderless(t *testing.T) {
 			t.Fatal("its first thread does not end")
 		}
 	}
-	dir := procDir(p.pid)
+	dir := threads.Dir(int(p.pid))
 	if !strings.HasPrefix(dir, fmt.Sprintf("/proc/%d/task/", p.pid)) {
 		t.Errorf("seen at %s", dir)
 	}
@@ -56,7 +58,7 @@ func TestLeaderless(t *testing.T) {
 	}
 	whole := holdInit(uint32(sleeper(t).Process.Pid))
 	defer whole.close()
-	if whole.leaderless() || procDir(whole.pid) != fmt.Sprintf("/proc/%d", whole.pid) {
+	if whole.leaderless() || threads.Dir(int(whole.pid)) != fmt.Sprintf("/proc/%d", whole.pid) {
 		t.Error("a process with its first thread is taken for one without")
 	}
 }

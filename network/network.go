@@ -26,6 +26,7 @@ import (
 	"github.com/safe-run/safe-run/internal/netfilter"
 	"github.com/safe-run/safe-run/internal/ports"
 	"github.com/safe-run/safe-run/internal/resolver"
+	"github.com/safe-run/safe-run/internal/threads"
 	"github.com/safe-run/safe-run/spec"
 )
 
@@ -348,7 +349,7 @@ func (e *Endpoint) Wire(ctx context.Context, pid int) (err error) {
 // holdNetNS opens a process's network namespace, which must not be this
 // process's own.
 func holdNetNS(pid int) (*os.File, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	f, err := os.Open(threads.Dir(pid) + "/ns/net")
 	if err != nil {
 		return nil, fail.Wrap(fail.Internal, err, "the container's network namespace")
 	}
