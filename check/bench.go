@@ -30,24 +30,7 @@ func either(a, b string) string {
 
 // review asks the policy, with the facts spelling gives.
 func (b *bench) review(w spec.Workload) (refusals []policy.Refusal) {
-	rq := policy.Request{
-		Workload: w, Site: b.c.o.Site, Profile: w.Profile, Provisional: true,
-		Host:    spec.Features{AppArmor: true},
-		Sources: map[int]spec.Source{}, DeviceSources: map[int]spec.Source{},
-		CheckSeccomp: func([]byte) error { return nil }, // it is not opened
-	}
-	for i, m := range w.Mounts {
-		if m.Type == spec.MountBind {
-			rq.Sources[i] = policy.Spelled(m.Source)
-		}
-	}
-	for i, d := range w.Devices {
-		if !d.CDI {
-			rq.DeviceSources[i] = policy.SpelledDevice(d.Host)
-		}
-	}
-	_, all := policy.Review(rq)
-	for _, r := range all {
+	for _, r := range policy.ReviewSpelled(w, b.c.o.Site) {
 		if b.image == "" {
 			if r.Image = ""; strings.HasPrefix(r.Flag, "image ") {
 				continue // of the site's registries and digests

@@ -12,6 +12,30 @@ import (
 	"github.com/safe-run/safe-run/spec"
 )
 
+// ReviewSpelled judges a workload for another host than this one, before its
+// image is known: paths and devices go by their spelling (see Spelled), files of
+// system calls are not looked into, and AppArmor is taken to be there.
+func ReviewSpelled(w spec.Workload, site Site) []Refusal {
+	rq := Request{
+		Workload: w, Site: site, Profile: w.Profile, Provisional: true,
+		Host:    spec.Features{AppArmor: true},
+		Sources: map[int]spec.Source{}, DeviceSources: map[int]spec.Source{},
+		CheckSeccomp: func([]byte) error { return nil },
+	}
+	for i, m := range w.Mounts {
+		if m.Type == spec.MountBind {
+			rq.Sources[i] = Spelled(m.Source)
+		}
+	}
+	for i, d := range w.Devices {
+		if !d.CDI {
+			rq.DeviceSources[i] = SpelledDevice(d.Host)
+		}
+	}
+	_, refusals := Review(rq)
+	return refusals
+}
+
 // Spelled gives the facts of a bind source as far as its spelling tells: for a
 // launch that is judged on another host than its own, where nothing can be
 // looked at. Paths of the tables and names of sockets are known; anything else

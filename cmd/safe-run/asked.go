@@ -9,6 +9,7 @@ import (
 
 	"github.com/distribution/reference"
 
+	"github.com/safe-run/safe-run/internal/argv"
 	"github.com/safe-run/safe-run/internal/cli"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/profiles"
@@ -32,7 +33,7 @@ func cliContext() (cli.Context, error) {
 		if err != nil {
 			return cli.Profile{}, err
 		}
-		return asFlags(found, ref, ctx.ReadFile)
+		return argv.OfProfile(found, ref, ctx.ReadFile)
 	}
 	return ctx, nil
 }
@@ -71,7 +72,7 @@ func imageProfile(ref, path string, of *cli.Invocation) (p cli.Profile, err erro
 	if err != nil {
 		return p, err
 	}
-	return asFlags(profiles.Loaded{Profile: found}, ref, func(string, int64) ([]byte, error) {
+	return argv.OfProfile(profiles.Loaded{Profile: found}, ref, func(string, int64) ([]byte, error) {
 		return nil, fail.New(fail.Refused, "a profile in an image lists its system calls itself (seccomp: allow), and names no file")
 	})
 }
@@ -91,26 +92,6 @@ func fetchable(w *spec.Workload) error {
 		return refused(r)
 	}
 	return nil
-}
-
-// asFlags gives the command line a profile stands for.
-func asFlags(found profiles.Loaded, ref string, read func(string, int64) ([]byte, error)) (cli.Profile, error) {
-	p := found.Profile
-	filter, err := found.SeccompJSON(read)
-	if err != nil {
-		return cli.Profile{}, err
-	}
-	out := cli.Profile{Name: found.Name, Shown: ref, Image: p.Image, Flags: p.Flags(), Seccomp: filter}
-	if a := p.AppArmor; a != nil {
-		out.AppArmorName = a.Name
-		if len(a.Files) > 0 {
-			out.AppArmor = &spec.AppArmorRules{}
-			for _, f := range a.Files {
-				out.AppArmor.Files = append(out.AppArmor.Files, spec.AppArmorFile{Path: f.Path, Access: f.Access})
-			}
-		}
-	}
-	return out, nil
 }
 
 // madeFor refuses a profile with another image than it names: its rights were

@@ -121,8 +121,7 @@ func dockerWord(root *cobra.Command, args []string) error {
 	if err := lacking(args); err != nil {
 		return err
 	}
-	_, reserved := unbuilt[args[0]]
-	if reserved || verbNamed(root, args[0]) || slices.Contains([]string{
+	if verbNamed(root, args[0]) || slices.Contains([]string{
 		"run", "help", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd,
 	}, args[0]) {
 		return nil

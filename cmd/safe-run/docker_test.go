@@ -72,7 +72,7 @@ func TestDockerWord(t *testing.T) {
 	root.AddCommand(&cobra.Command{Use: "ps", Run: func(*cobra.Command, []string) {}}, group("container", ""), group("volume", ""))
 	for line, kind := range map[string]fail.Kind{
 		"foo": fail.NoStatus, "busybox ls": fail.NoStatus, "build .": fail.Usage, "image push x": fail.Usage,
-		"container commit": fail.Usage, "compose up": fail.Usage, "swarm init": fail.Usage, "login": fail.Usage,
+		"container commit": fail.Usage, "swarm init": fail.Usage, "login": fail.Usage,
 	} {
 		if err := dockerWord(root, strings.Fields(line)); err == nil || fail.KindOf(err) != kind {
 			t.Errorf("%s: %v", line, err)

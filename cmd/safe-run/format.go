@@ -17,6 +17,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/plain"
 )
 
 // render prints each item by a template of docker's --format: "json", or a
@@ -254,7 +255,7 @@ func printJSON(w io.Writer, v any, indented bool) error {
 // control characters, which steer a terminal, these are the format characters,
 // which turn the direction of what follows or are not seen: a name could look
 // like another one.
-func hidden(r rune) bool { return !unicode.IsPrint(r) }
+func hidden(r rune) bool { return plain.Hidden(r) }
 
 // escapeHidden escapes what encoding/json leaves of hidden characters: but for
 // line breaks and tabs they stand in strings only.
@@ -278,27 +279,9 @@ func escapeHidden(text string) string {
 	return b.String()
 }
 
-// printable makes text safe for a terminal: what is hidden becomes U+FFFD. Line
-// breaks and tabs stay.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && hidden(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
-}
+func printable(s string) string { return plain.Text(s) }
 
-// oneLine makes a hostile word safe within a line: line breaks and tabs become
-// U+FFFD too.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if hidden(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
-}
+func oneLine(s string) string { return plain.Line(s) }
 
 // keyValues prints a map as KEY=VALUE,... in order.
 func keyValues(m map[string]string) string {

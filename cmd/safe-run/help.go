@@ -87,16 +87,3 @@ func atLeast(n int) cobra.PositionalArgs { return between(n, 1<<30) }
 func between(lo, hi int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error { return countError(c, len(args), lo, hi) }
 }
-
-// manVerb prints the manual page; the installation puts it in its place.
-func manVerb() *cobra.Command {
-	return &cobra.Command{Use: "__man", Hidden: true, Args: exactly(0), RunE: func(c *cobra.Command, _ []string) error {
-		var verbs [][2]string
-		for _, v := range c.Root().Commands() {
-			if !v.Hidden {
-				verbs = append(verbs, [2]string{v.Use, v.Short})
-			}
-		}
-		return fail.Wrap(fail.Internal, cli.Man(os.Stdout, version, verbs), "manual page")
-	}}
-}

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/safe-run/safe-run/internal/argv"
 	"github.com/safe-run/safe-run/internal/cli"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/host"
@@ -142,7 +143,7 @@ func (l *lesson) read(flags []cli.Given) error {
 		return err
 	}
 	l.address, l.namespace = inv.Address, inv.Namespace
-	l.base, l.flags = learn.Base(flags, w)
+	l.base, l.flags = argv.Profile(flags, w)
 	l.tty, l.typed = w.TTY || w.Interactive, words
 	site, err := policy.LoadSite(sitePolicy)
 	if err != nil {

@@ -63,10 +63,6 @@ func dispatch(args []string) int {
 	if err := lacking(args); err != nil && (program() == "docker" || slices.Contains(noImages, args[0])) {
 		return misuse(os.Stderr, err)
 	}
-	if next, reserved := unbuilt[args[0]]; reserved {
-		return report(fail.New(fail.Usage, "the command %q is not built yet", args[0]).
-			Hint("%s; an image of that name is run by: safe-run run %s", next, args[0]), "")
-	}
 	root := verbs()
 	if v := verbNamed(root, args[0]); v || args[0] == "completion" || args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd {
 		debug.SetGCPercent(100)
@@ -79,18 +75,12 @@ func dispatch(args []string) int {
 	return run(args, "")
 }
 
-// unbuilt are the words that will be verbs, with what to do until then. None
-// of them may be taken for an image and fetched from a registry.
-var unbuilt = map[string]string{
-	"export": "safe-run --dry-run IMAGE prints the OCI specification",
-}
-
 // noImages are docker's words that are not offered, and by which nobody means
 // an image (node, for one, is): fetched and run, it would get a container's
 // name, or a password, as its arguments. An image of that name can be run with
 // the verb, safe-run run NAME.
 var noImages = []string{
-	"bake", "build", "builder", "buildx", "checkpoint", "commit", "compose", "create", "diff", "history", "import", "login", "logout",
+	"bake", "build", "builder", "buildx", "checkpoint", "commit", "create", "diff", "history", "login", "logout",
 	"push", "search", "swarm", "trust", "update",
 }
 
@@ -136,7 +126,7 @@ func verbs() *cobra.Command {
 		startVerb(), restartVerb(), pauseVerb(), unpauseVerb(), attachVerb(), renameVerb(), cpVerb(), portVerb(),
 		topVerb(), statsVerb(), eventsVerb(), networkVerb(), volumeVerb(), systemVerb(removeContainer), generateVerb(),
 		tagVerb(), saveVerb(), infoVerb(), imageVerb(), containerVerb(removeContainer),
-		engineVerb(), policyVerb(), profileVerb(), learnVerb(), auditVerb(), checkVerb(), doctorVerb(), about, superviseVerb(), faultsVerb(), manVerb(),
+		engineVerb(), policyVerb(), profileVerb(), learnVerb(), auditVerb(), checkVerb(), doctorVerb(), composeVerb(), exportVerb(), importVerb(), about, superviseVerb(), faultsVerb(), manVerb(),
 	)
 	root.SetHelpCommand(helpVerb(root))
 	root.InitDefaultHelpCmd()

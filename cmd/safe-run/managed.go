@@ -70,7 +70,6 @@ var lacked = map[string]string{
 	"bake":               "build with buildah or buildkit, and take the image over: safe-run load -i ARCHIVE",
 	"checkpoint":         "a container's memory is never written to disk; stop it and run it again",
 	"commit":             "build images from a Dockerfile with buildah or buildkit; what a container wrote belongs into a volume",
-	"compose":            "one systemd unit for each service: safe-run generate systemd",
 	"config":             "bind a file read-only with -v, or give it with --secret",
 	"context":            "there is only this host",
 	"create":             "safe-run run -d creates and starts a container",

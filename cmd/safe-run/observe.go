@@ -14,6 +14,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/safe-run/safe-run/internal/argv"
 	"github.com/safe-run/safe-run/internal/cli"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/launcher"
@@ -322,7 +323,7 @@ func adviceContext(had learn.Had, rq policy.Request) learn.Context {
 // used tells what a recording shows beyond what was asked for, with the flag
 // that asks for it, and what was refused all the same.
 func used(seen learn.Recording, asked spec.Workload, j *judgement) (lines []string) {
-	base, _ := learn.Base(nil, asked)
+	base, _ := argv.Profile(nil, asked)
 	context := j.context(seen.Had)
 	result := learn.Candidate(seen, base, learn.Options{Grantable: context.Granted, Held: seen.Had.Capabilities, Covered: targets(seen.Had.Mounts)})
 	lines = learn.Beyond(result.Profile, base)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -55,6 +56,20 @@ func (p *parser) setHealthCmd(v string) error {
 	if v != "" {
 		p.w.Health.Test = []string{"CMD-SHELL", v}
 	}
+	return nil
+}
+
+// setHealthExec is for checks in images without a shell. docker takes such a
+// form from images and compose files alone.
+func (p *parser) setHealthExec(v string) error {
+	var words []string
+	if err := json.Unmarshal([]byte(v), &words); err != nil || len(words) == 0 || words[0] == "" {
+		return errors.New(`it takes a program and its arguments as a JSON array: ["curl","-f","http://localhost"]`)
+	}
+	if len(v) > maxHealthCmd || strings.Contains(strings.Join(words, ""), "\x00") {
+		return errors.New("it is too long, or contains a NUL")
+	}
+	p.w.Health.Test = append([]string{"CMD"}, words...)
 	return nil
 }
 

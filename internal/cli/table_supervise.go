@@ -26,6 +26,10 @@ func superviseFlags() []Flag {
 func ownSuperviseFlags() []Flag {
 	return []Flag{
 		{
+			Long: "health-exec", Type: String, Group: groupOurs, Arg: "JSON", Default: "the image's",
+			Usage: `Check by a program and its arguments, without a shell: ["curl","-f","http://localhost"]`, set: (*parser).setHealthExec,
+		},
+		{
 			Long: "health-on-failure", Type: String, Group: groupOurs, Arg: "none|kill|restart|stop", Default: "none",
 			Usage: "What becomes of the container when it turns unhealthy",
 			set:   oneOf(func(p *parser) *string { return &p.w.HealthOnFailure }, spec.OnFailureNone, spec.OnFailureKill, spec.OnFailureRestart, spec.OnFailureStop),

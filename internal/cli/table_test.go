@@ -226,7 +226,7 @@ func TestHelpFitsAndNamesEveryFlag(t *testing.T) {
 
 func TestManNamesEveryFlag(t *testing.T) {
 	var b bytes.Buffer
-	if err := Man(&b, "1.0", [][2]string{{"pull [OPTIONS] NAME", "Fetch an image"}}); err != nil {
+	if err := Man(&b, Manual{Version: "1.0", Date: "2026-11-22"}, [][2]string{{"pull [OPTIONS] NAME", "Fetch an image"}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range append(Own(), Table()...) {

@@ -50,21 +50,50 @@ func Locate() (string, error) {
 }
 
 func locate(exe string) (string, error) {
-	real, err := filepath.EvalSymlinks(exe)
-	if errors.Is(err, os.ErrNotExist) { // removed since it was started; the engine need not be
-		real, err = exe, nil
-	}
+	tried, err := places(exe)
 	if err != nil {
-		return "", fail.Wrap(fail.Internal, err, "finding the path of this program")
+		return "", err
 	}
-	at := filepath.Dir(real)
-	tried := []string{filepath.Join(at, "engine"), filepath.Join(at, "../lib/safe-run/engine")}
 	for _, dir := range tried {
 		if missing(dir) == "" {
 			return dir, nil
 		}
 	}
 	return "", fail.New(fail.NotFound, "no engine in %q or %q", tried[0], tried[1])
+}
+
+// places are the directories the engine may be in.
+func places(exe string) ([]string, error) {
+	real, err := filepath.EvalSymlinks(exe)
+	if errors.Is(err, os.ErrNotExist) { // removed since it was started; the engine need not be
+		real, err = exe, nil
+	}
+	if err != nil {
+		return nil, fail.Wrap(fail.Internal, err, "finding the path of this program")
+	}
+	at := filepath.Dir(real)
+	return []string{filepath.Join(at, "engine"), filepath.Join(at, "../lib/safe-run/engine")}, nil
+}
+
+// Program gives the path of a program that lies beside the engine's, whether or
+// not these are there as well. The error has kind NotFound and says where it
+// looked.
+func Program(name string) (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", fail.Wrap(fail.Internal, err, "finding the path of this program")
+	}
+	tried, err := places(exe)
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range tried {
+		path := filepath.Join(dir, name)
+		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", fail.New(fail.NotFound, "no %s in %q or %q", name, tried[0], tried[1])
 }
 
 // missing names the first binary that dir lacks, or "".

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/safe-run/safe-run/internal/argv"
+	"github.com/safe-run/safe-run/internal/argv/argvtest"
 	"github.com/safe-run/safe-run/internal/cli"
 )
 
@@ -13,7 +15,7 @@ import (
 // with the lines it should have and no other, whose command is one program
 // with flags that ask for the same. Words are separated by NUL.
 func FuzzService(f *testing.F) {
-	for _, l := range lines {
+	for _, l := range argvtest.Lines() {
 		f.Add(strings.ReplaceAll(strings.ReplaceAll(l, " ", "\x00"), "~", " "))
 	}
 	for _, h := range hostile {
@@ -27,19 +29,19 @@ func FuzzService(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		args := strings.Split(text, "\x00")
-		w, given, err := FromFlags(args, testContext)
+		w, given, err := FromFlags(args, argvtest.Context())
 		if err != nil || !matches(name, w.Name) {
 			return // a unit has a name
 		}
-		words, err := Flags(w)
+		words, err := argv.Flags(w)
 		if err != nil {
 			if strings.Contains(err.Error(), "no command line says") {
 				t.Fatalf("%q is a command line, but: %v", args, err)
 			}
 			return
 		}
-		again, err := cli.Parse(words, testContext)
-		if err != nil || !reflect.DeepEqual(said(again.Workload), said(w)) {
+		again, err := cli.Parse(words, argvtest.Context())
+		if err != nil || !reflect.DeepEqual(argv.Said(again.Workload), argv.Said(w)) {
 			t.Fatalf("%q is written as %q: %v\n%+v\n%+v", args, words, err, w, again)
 		}
 		given.Program = "/usr/local/bin/safe-run"
@@ -70,9 +72,9 @@ func FuzzService(f *testing.F) {
 			if err != nil || len(command) < 3 || command[0] != given.Program || command[1] != "run" {
 				t.Fatalf("%q: %v: %q", args, err, command)
 			}
-			inv, err := cli.Parse(command[2:], testContext)
+			inv, err := cli.Parse(command[2:], argvtest.Context())
 			if err != nil || inv.Workload.Image != w.Image || !slices.Equal(inv.Workload.Args, w.Args) || inv.Workload.Name != w.Name || inv.Workload.Privileged != w.Privileged ||
-				!reflect.DeepEqual(said(inv.Workload).Mounts, said(w).Mounts) || !slices.Equal(inv.Workload.CapAdd, w.CapAdd) || inv.Workload.Detach || !inv.Workload.Remove {
+				!reflect.DeepEqual(argv.Said(inv.Workload).Mounts, argv.Said(w).Mounts) || !slices.Equal(inv.Workload.CapAdd, w.CapAdd) || inv.Workload.Detach || !inv.Workload.Remove {
 				t.Fatalf("%q: %v: the unit runs %q", args, err, command)
 			}
 		}

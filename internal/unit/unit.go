@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/sys/signal"
 
+	"github.com/safe-run/safe-run/internal/argv"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/lazyre"
 	"github.com/safe-run/safe-run/spec"
@@ -70,7 +71,7 @@ func Service(w spec.Workload, o Options) (string, error) {
 	if w.SDNotify == "" && (checked(w.Health) || checked(o.Image.Health) && len(w.Health.Test) == 0) {
 		w.SDNotify = spec.NotifyHealthy
 	}
-	words, err := Flags(w)
+	words, err := argv.Flags(w)
 	if err != nil {
 		return "", err
 	}

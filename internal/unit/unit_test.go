@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/safe-run/safe-run/internal/argv/argvtest"
+
 	sdunit "github.com/coreos/go-systemd/v22/unit"
 
 	"github.com/safe-run/safe-run/internal/fail"
@@ -84,7 +86,7 @@ func FuzzWord(f *testing.F) {
 
 func service(t *testing.T, args []string, o Options) (string, map[string]string, []string) {
 	t.Helper()
-	w, given, err := FromFlags(args, testContext)
+	w, given, err := FromFlags(args, argvtest.Context())
 	if err != nil {
 		t.Fatalf("%q: %v", args, err)
 	}
@@ -206,7 +208,7 @@ func TestServiceErrors(t *testing.T) {
 		{"--rm", "IMAGE"},
 		{"-e A=b --env-file missing img", "env-file"},
 	} {
-		w, o, err := FromFlags(strings.Fields(tc.args), testContext)
+		w, o, err := FromFlags(strings.Fields(tc.args), argvtest.Context())
 		if err == nil {
 			o.Program = "/safe-run"
 			_, err = Service(w, o)
@@ -216,7 +218,7 @@ func TestServiceErrors(t *testing.T) {
 			t.Errorf("%s: %v", tc.args, err)
 		}
 	}
-	w := parse(t, "--name=web", "img")
+	w := argvtest.Parse(t, "--name=web", "img")
 	for _, o := range []Options{{}, {Program: "safe-run"}, {Program: "/a$b"}, {Program: "/a", Restart: "x\ny"}, {Program: "/a", Environ: []string{"A=b c"}}} {
 		if _, err := Service(w, o); fail.KindOf(err) != fail.Usage {
 			t.Errorf("%+v: %v", o, err)
@@ -244,7 +246,7 @@ func TestSecretLooking(t *testing.T) {
 func TestSystemdReadsIt(t *testing.T) {
 	args := []string{"--name", "web", "--secret", "tls", "--entrypoint", "/bin/sh", "img"}
 	short := slices.DeleteFunc(slices.Clone(hostile), func(s string) bool { return len(s) > 100 }) // it prints 2 KiB
-	w := parse(t, append(args, short...)...)
+	w := argvtest.Parse(t, append(args, short...)...)
 	text, err := Service(w, Options{Program: "/bin/true", Environ: []string{"SAFE_RUN_ROOT=/x"}})
 	if err != nil {
 		t.Fatal(err)
@@ -296,7 +298,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := parse(t, words[2:]...); w.Name != "web" || len(w.Health.Test) != 2 || w.SDNotify != spec.NotifyHealthy {
+	if w := argvtest.Parse(t, words[2:]...); w.Name != "web" || len(w.Health.Test) != 2 || w.SDNotify != spec.NotifyHealthy {
 		t.Errorf("%+v", w)
 	}
 }

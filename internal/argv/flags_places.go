@@ -1,4 +1,4 @@
-package unit
+package argv
 
 import (
 	"encoding/csv"
@@ -152,23 +152,29 @@ func (f *flags) network(w spec.Workload) {
 		f.add("expose", ports(p))
 	}
 	switch w.Egress.Mode {
-	case spec.EgressAll:
-	case spec.EgressNone:
-		f.add("egress", "none")
-	case spec.EgressList:
-		for _, r := range w.Egress.Allow {
-			host := r.Name
-			if r.Prefix.IsValid() {
-				host = r.Prefix.String()
-				if r.Prefix.Addr().Is6() {
-					host = "[" + host + "]"
-				}
-			}
-			f.add("egress", host+":"+ports(r.Ports))
-		}
+	case spec.EgressAll, spec.EgressNone, spec.EgressList:
+		f.list("egress", egressWords(w.Egress))
 	default:
 		f.cannot("--egress mode %.40q", w.Egress.Mode)
 	}
+}
+
+// egressWords are the values of --egress, none for what is the default.
+func egressWords(e spec.Egress) (words []string) {
+	if e.Mode == spec.EgressNone {
+		return []string{"none"}
+	}
+	for _, r := range e.Allow {
+		host := r.Name
+		if r.Prefix.IsValid() {
+			host = r.Prefix.String()
+			if r.Prefix.Addr().Is6() {
+				host = "[" + host + "]"
+			}
+		}
+		words = append(words, host+":"+ports(r.Ports))
+	}
+	return words
 }
 
 // networks writes at most one network with flags of its own, for which the

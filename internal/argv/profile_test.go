@@ -1,4 +1,4 @@
-package learn
+package argv
 
 import (
 	"reflect"
@@ -9,7 +9,7 @@ import (
 	"github.com/safe-run/safe-run/profiles"
 )
 
-func TestBase(t *testing.T) {
+func TestProfile(t *testing.T) {
 	line := "--rm --cap-add chown --cap-add=CAP_CHOWN -e A=b --tmpfs /x:size=4m,mode=700,uid=3 --tmpfs=/y:nr_inodes=10 -v data:/d -v /anon -v /etc/x:/x1:ro " +
 		"-p 127.0.0.1:8080:80 -p 90 -m 1g --pids-limit 20 --egress none -u 5 --health-cmd true --health-interval 5s --entrypoint /e " +
 		"--network front --device /dev/fuse --device /dev/null:/dev/nul:r --ulimit nofile=99 --ulimit nproc=9 --cap-drop KILL --userns host img a"
@@ -21,7 +21,7 @@ func TestBase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, left := Base(flags, inv.Workload)
+	p, left := Profile(flags, inv.Workload)
 	uid := uint32(3)
 	want := profiles.Profile{
 		Version:      1,
@@ -48,7 +48,7 @@ func TestBase(t *testing.T) {
 }
 
 // What a profile cannot hold is not lost, but stays a flag.
-func TestBaseLeaves(t *testing.T) {
+func TestProfileLeaves(t *testing.T) {
 	for _, line := range []string{
 		"--network=a --network=b", "--network=name=a,ip=10.0.0.9", "--health-interval=5s", "--pids-limit=-1", "--egress=all", "--ulimit=nofile=5:9",
 		"--device=vendor.com/class=name",
@@ -62,7 +62,7 @@ func TestBaseLeaves(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, left := Base(flags, inv.Workload)
+		p, left := Profile(flags, inv.Workload)
 		var kept []string
 		for _, f := range left {
 			kept = append(kept, f.Word())

@@ -1,7 +1,8 @@
-package learn
+package argv
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,12 +14,12 @@ import (
 	"github.com/safe-run/safe-run/spec"
 )
 
-// Base takes a command line apart: what a profile can hold goes into one, and
+// Profile takes a command line apart: what a profile can hold goes into one, and
 // the flags that are left stay flags. flags are those w was read from.
-func Base(flags []cli.Given, w spec.Workload) (p profiles.Profile, left []cli.Given) {
+func Profile(flags []cli.Given, w spec.Workload) (p profiles.Profile, left []cli.Given) {
 	p.Version = 1
 	limits(&p.Limits, w)
-	for _, word := range egress(w.Egress) {
+	for _, word := range egressWords(w.Egress) {
 		p.Egress = append(p.Egress, profiles.Egress{To: word})
 	}
 	command := len(w.Health.Test) == 2 && w.Health.Test[0] == "CMD-SHELL"
@@ -63,9 +64,9 @@ func Base(flags []cli.Given, w spec.Workload) (p profiles.Profile, left []cli.Gi
 		}
 	}
 	for _, x := range w.Publish {
-		p.Ports = append(p.Ports, profiles.Port{Port: published(x)})
+		p.Ports = append(p.Ports, profiles.Port{Port: publish(x)})
 	}
-	for _, k := range sortedKeys(w.Sysctls) {
+	for _, k := range slices.Sorted(maps.Keys(w.Sysctls)) {
 		p.Sysctls = append(p.Sysctls, profiles.Sysctl{Name: k, Value: w.Sysctls[k]})
 	}
 	p.User, p.UserNS, p.StopSignal, p.StopTimeout = w.User, w.UserNSMode, w.StopSignal, w.StopTimeout
@@ -179,53 +180,23 @@ func addDevice(p *profiles.Profile, d spec.Device) bool {
 	return true
 }
 
-// published writes a port as -p takes it.
-func published(x spec.Publish) string {
-	pair := func(first, last uint16) string {
-		if first == last {
-			return strconv.Itoa(int(first))
-		}
-		return fmt.Sprintf("%d-%d", first, last)
+// OfProfile gives the command line a profile stands for. ref is how it was named; read
+// opens the file of its filter.
+func OfProfile(found profiles.Loaded, ref string, read func(string, int64) ([]byte, error)) (cli.Profile, error) {
+	p := found.Profile
+	filter, err := found.SeccompJSON(read)
+	if err != nil {
+		return cli.Profile{}, err
 	}
-	s := pair(x.Ports.First, x.Ports.Last) + "/" + x.Ports.Proto
-	host := ""
-	if x.HostFirst != 0 {
-		host = pair(x.HostFirst, x.HostLast)
-	}
-	switch {
-	case x.HostIP.IsValid() && x.HostIP.Is6():
-		return "[" + x.HostIP.String() + "]:" + host + ":" + s
-	case x.HostIP.IsValid():
-		return x.HostIP.String() + ":" + host + ":" + s
-	}
-	return host + ":" + s
-}
-
-func egress(e spec.Egress) (words []string) {
-	if e.Mode == spec.EgressNone {
-		return []string{"none"}
-	}
-	for _, r := range e.Allow {
-		host := r.Name
-		if r.Prefix.IsValid() {
-			host = r.Prefix.String()
-			if r.Prefix.Addr().Is6() {
-				host = "[" + host + "]"
+	out := cli.Profile{Name: found.Name, Shown: ref, Image: p.Image, Flags: p.Flags(), Seccomp: filter}
+	if a := p.AppArmor; a != nil {
+		out.AppArmorName = a.Name
+		if len(a.Files) > 0 {
+			out.AppArmor = &spec.AppArmorRules{}
+			for _, f := range a.Files {
+				out.AppArmor.Files = append(out.AppArmor.Files, spec.AppArmorFile{Path: f.Path, Access: f.Access})
 			}
 		}
-		ports := fmt.Sprintf("%d-%d", r.Ports.First, r.Ports.Last)
-		if r.Ports.First == r.Ports.Last {
-			ports = strconv.Itoa(int(r.Ports.First))
-		}
-		words = append(words, host+":"+ports+"/"+r.Ports.Proto)
 	}
-	return words
-}
-
-func sortedKeys(m map[string]string) (keys []string) {
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
+	return out, nil
 }

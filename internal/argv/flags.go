@@ -1,6 +1,9 @@
-package unit
+// Package argv writes a workload as words of a command line of run, and takes a
+// command line apart into a profile and the flags that are left.
+package argv
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
@@ -61,7 +64,7 @@ func readBack(words []string, w spec.Workload) error {
 	if err != nil {
 		return fail.Wrap(fail.Usage, err, "no command line says what the container was made with")
 	}
-	want, got := reflect.ValueOf(said(w)), reflect.ValueOf(said(inv.Workload))
+	want, got := reflect.ValueOf(Said(w)), reflect.ValueOf(Said(inv.Workload))
 	for i := range want.NumField() {
 		if !reflect.DeepEqual(want.Field(i).Interface(), got.Field(i).Interface()) {
 			return fail.New(fail.Usage, "no command line says what the container was made with: %s", want.Type().Field(i).Name).
@@ -71,8 +74,8 @@ func readBack(words []string, w spec.Workload) error {
 	return nil
 }
 
-// said is w with everything in one spelling that means the same.
-func said(w spec.Workload) spec.Workload {
+// Said is w with everything in one spelling that means the same.
+func Said(w spec.Workload) spec.Workload {
 	if w.Pull == "" {
 		w.Pull = "missing"
 	}
@@ -284,7 +287,12 @@ func (f *flags) health(h spec.Healthcheck) {
 	case h.Test[0] == "CMD-SHELL" && len(h.Test) == 2:
 		f.add("health-cmd", h.Test[1])
 	default:
-		f.cannot("that the health check is a program and not a line for the shell")
+		words, err := json.Marshal(h.Test[1:])
+		if err != nil || h.Test[0] != "CMD" {
+			f.cannot("a health check of the form %.40q", h.Test[0])
+			break
+		}
+		f.add("health-exec", string(words))
 	}
 	for _, d := range []struct{ name, value string }{
 		{"health-interval", h.Interval.String()},
