@@ -1,5 +1,5 @@
 // Bench measures what a hardened launch costs beside the plain ones, on this
-// machine, in one go, and prints the table of the README.
+// machine, in one go, and prints the tables of docs/performance.md.
 //
 // All contenders of a table run in turns, so that whatever else the machine
 // does meets them alike; figures are medians. It needs root and the files
