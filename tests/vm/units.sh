@@ -246,6 +246,69 @@ units_generate() {
 	finish
 }
 
+# What export writes runs, is restarted, stops, and is read back as what it was written from.
+units_export() {
+	unit=shipped
+	local at=/run/shipped line
+	rm -rf $at; mkdir -p $at
+	local words=(--name shipped --user 1000 --cap-add NET_BIND_SERVICE -m 100m --tmpfs /scratch:size=8m --restart always --stop-timeout 5 --label 'a=b "c" $d %e'
+		--health-cmd 'test -e /tmp/up' --health-interval 1s -p 127.0.0.1:8077:80 busybox
+		sh -c 'touch /tmp/up; mkdir /tmp/www; echo served >/tmp/www/x; trap "exit 143" TERM; httpd -f -p 80 -h /tmp/www & while :; do sleep 0.2; done')
+	check 'export a unit' 0 'shipped.service' $safe export systemd -o $at "${words[@]}"
+	cp $at/shipped.service $units/
+	check 'verify it' 0 '^\n$' systemd-analyze verify $units/shipped.service
+	systemctl daemon-reload
+	check 'start it' 0 '' timeout 120 systemctl start shipped
+	equal 'active when healthy' ActiveState active
+	check 'what it may do' 0 'CapBnd:\t0000000000000400\nNoNewPrivs:\t1\nSeccomp:\t2' $safe exec shipped sh -c 'grep -E "CapBnd|NoNewPrivs|Seccomp:" /proc/1/status | sort'
+	check 'port 80 as user 1000' 0 '^served\n$' curl -s --max-time 60 http://127.0.0.1:8077/x
+	check 'its label' 0 '^b "c" \$d %e\n$' $safe inspect -f '{{.Config.Labels.a}}' shipped
+	systemctl kill --kill-whom=main -s KILL shipped
+	eventually 'restarted after kill -9' is NRestarts '[1-9]*'
+	eventually 'and active again' state active
+	check 'stop it' 0 '' systemctl stop shipped
+	equal 'its stop is no failure' Result success
+	check 'nothing of it is left' 0 '^\n$' $safe ps -aq --filter name=shipped
+	check 'import the unit' 0 'safe-run run .*--profile .*/shipped.yaml' $safe import -o $at/back $at/shipped.service
+	line=$($safe import --force -o $at/back $at/shipped.service 2>/dev/null)
+	check 'and export it again' 0 'shipped.service' bash -c "$safe export systemd -o $at/again ${line#safe-run run}"
+	check 'the same unit' 0 '^\n$' diff $at/shipped.service $at/again/shipped.service
+	finish
+}
+
+# Services of a compose file, and what it takes to refuse one.
+units_compose() {
+	local at=/run/composed
+	rm -rf $at; mkdir -p $at
+	cat >$at/compose.yaml <<'YAML'
+services:
+  store:
+    image: busybox
+    command: sh -c 'mkdir /tmp/w; echo stored >/tmp/w/x; exec httpd -f -p 8080 -h /tmp/w'
+    read_only: true
+    cap_drop: [ALL]
+    user: "1000"
+    networks: [back]
+    healthcheck: {test: ["CMD", "wget", "-qO-", "http://127.0.0.1:8080/x"], interval: 1s, retries: 60}
+  front:
+    image: busybox
+    command: sleep 5000
+    depends_on: {store: {condition: service_healthy}}
+    networks: [back]
+    deploy: {resources: {limits: {memory: 64M, pids: 20}}}
+networks: {back: {internal: true}}
+YAML
+	check 'compose up' 0 '' $safe compose -f $at/compose.yaml up -d
+	check 'found by name' 0 '^stored\n$' $safe compose -f $at/compose.yaml exec front wget -qO- http://store:8080/x
+	check 'no way out' 1 '' $safe compose -f $at/compose.yaml exec front wget -T 5 -qO- http://192.0.2.1/
+	check 'its limits' 0 '^67108864\n20\n$' $safe compose -f $at/compose.yaml exec front sh -c 'cd /sys/fs/cgroup; cat memory.max pids.max'
+	check 'compose down' 0 '' $safe compose -f $at/compose.yaml down -v
+	check 'nothing is left' 0 '^\n$' $safe ps -aq
+	sed -i 's/command: sleep 5000/privileged: true/' $at/compose.yaml
+	check 'refused with its line' 125 'compose.yaml:12' $safe compose -f $at/compose.yaml up -d
+	check 'nothing was started' 0 '^\n$' $safe ps -aq
+}
+
 units_detached() {
 	systemd-run -q --unit oneshot --wait -p Type=oneshot $safe run -d --name outlives busybox sleep 5000
 	unit=oneshot
@@ -316,7 +379,7 @@ units_booted() {
 }
 
 part_units() {
-	local t began some='limits notify stop kill sockets secrets detached apparmor'
+	local t began some='limits notify stop kill sockets secrets detached export compose apparmor'
 	[[ -z ${VM_ALL:-} ]] || some+=' logs shared watchdog generate learn lesson'
 	units_install
 	for t in ${VM_SYSTEMD:-$some}; do
