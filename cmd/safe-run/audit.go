@@ -50,6 +50,9 @@ a container, and no containerd is started to answer.
 
 The exit code is 0 whatever was found; 3 with --fail-on or --min-score if a
 container is worse than that; 1 after an error.`,
+		Example: `  safe-run audit
+  safe-run audit -v web
+  safe-run audit --fail-on high --json`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := a.check(args, c.Flags().Changed("format")); err != nil {
 				return err

@@ -30,6 +30,8 @@ opened. The FILE - is standard input. It needs neither root nor an engine.
 
 The exit code is 0 if nothing that is known is refused, 3 if something is refused
 or cannot be honoured, and 1 if a file cannot be read.`,
+		Example: `  safe-run check deploy.sh docker-compose.yml
+  echo 'docker run --privileged nginx' | safe-run check -`,
 		Args: atLeast(1),
 		RunE: func(c *cobra.Command, files []string) error {
 			o := check.Options{Type: check.Type(kind)}

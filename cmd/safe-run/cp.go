@@ -34,6 +34,9 @@ func cpVerb() *cobra.Command {
 		Long: "Copy files between a container and the host. \"-\" is a tar archive on standard input or output.\n" +
 			"Files copied into a container belong to its root, files copied out of it to the caller.\n" +
 			"Devices, FIFOs and sockets are left out, and so is what lies on /proc, /sys and their like.",
+		Example: `  safe-run cp web:/etc/nginx/nginx.conf .
+  safe-run cp page.html web:/tmp/
+  safe-run cp web:/var/log - | tar tf -`,
 		Args: between(0, 2),
 		RunE: func(c *cobra.Command, args []string) error {
 			if inside {

@@ -24,6 +24,8 @@ func doctorVerb() *cobra.Command {
 
 It starts and changes nothing. Marks: ok; note, something few need is not there; WARN, a layer is missing or a part of
 safe-run does not work; FAIL, launches are refused. It ends with 1 if something fails, else with 0.`,
+		Example: `  safe-run doctor
+  safe-run doctor --json`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			checks := doctor.Judge(doctor.Gather(c.Context(), doctorQuery(e)))
 			if asJSON {

@@ -173,6 +173,8 @@ func idsDir(root string) string { return filepath.Join(root, "ids") }
 
 func engineVerb() *cobra.Command {
 	c := group("engine", "The containerd that comes with safe-run: start, stop, status")
+	c.Long = `The containerd that comes with safe-run. It is started when it is needed, and
+where a containerd of the host is used instead, it is not needed.`
 	root, state := place()
 	var force bool
 	c.PersistentFlags().StringVar(&root, "root", root, "directory of persistent state")
@@ -194,6 +196,9 @@ func engineVerb() *cobra.Command {
 		}
 		return err
 	}}
+	start.Long = `Start the engine if it is not running, and print its socket. Other verbs do so
+themselves when they need it.`
+	start.Example = `  safe-run engine start`
 	stop := &cobra.Command{Use: "stop", Short: "Stop the engine", Args: exactly(0), RunE: func(c *cobra.Command, _ []string) error {
 		e, err := open()
 		if err != nil {
@@ -205,6 +210,9 @@ func engineVerb() *cobra.Command {
 		}
 		return err
 	}}
+	stop.Long = `Stop the engine. While containers run it is an error, unless --force is given:
+the containers run on.`
+	stop.Example = `  safe-run engine stop`
 	stop.Flags().BoolVar(&force, "force", false, "stop although containers are running")
 	status := &cobra.Command{Use: "status", Short: "Say whether the engine runs", Args: exactly(0), RunE: func(c *cobra.Command, _ []string) error {
 		e, err := open()
@@ -219,6 +227,7 @@ func engineVerb() *cobra.Command {
 		fmt.Printf("running: pid %d since %s, %s, %d tasks\n", s.PID, s.Since.Format(time.DateTime), s.Address, len(s.Tasks))
 		return nil
 	}}
+	status.Example = `  safe-run engine status`
 	c.AddCommand(start, stop, status)
 	return c
 }

@@ -29,6 +29,10 @@ func eventsVerb() *cobra.Command {
 	var words []string
 	c := &cobra.Command{
 		Use: "events [OPTIONS]", Short: "Print what happens to containers, images, networks and volumes", Args: exactly(0),
+		Long: `Print what happens to containers, images, networks and volumes, until Ctrl-C or
+--until. The file of past events is bounded: the oldest are gone.`,
+		Example: `  safe-run events --filter event=die --filter event=oom
+  safe-run events --since 1h --until 1s --format json`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			q, err := eventQuery(since, until, words, time.Now())
 			if err != nil {

@@ -26,7 +26,12 @@ func execVerb() *cobra.Command {
 		Use: "exec [OPTIONS] CONTAINER COMMAND [ARG...]", Short: "Run a command in a running container", Args: atLeast(2),
 		Long: "Run a command in a running container, confined as the container is.\n" +
 			"A signal that ends this program ends the command too. The keys to detach are the command's:\n" +
-			"what is to go on by itself is started with -d.",
+			"what is to go on by itself is started with -d.\n\n" +
+			"The exit code is the command's; 126 if it cannot be executed, 127 if it does not exist,\n" +
+			"125 if it is refused, 1 if the container does not run, 128+n if signal n ended it.",
+		Example: `  safe-run exec -it web sh
+  safe-run exec -u 1000 -w /tmp -e LANG=C web ls -l
+  safe-run exec -d web nginx -s reload`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := mayExec(privileged, keys, interactive, &rq); err != nil {
 				return err

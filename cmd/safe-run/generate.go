@@ -36,6 +36,8 @@ container, by name or id, or of a command line of run.
   -n, --files                  write NAME.service in this directory
 
 These come first; the flags after them are those of run.`,
+		Example: `  safe-run generate systemd --name web -p 80:8080 nginx > /etc/systemd/system/web.service
+  safe-run generate systemd -n --restart-policy always web`,
 		DisableFlagParsing: true, ValidArgsFunction: completeRun,
 		RunE: func(c *cobra.Command, args []string) error {
 			o, rest, err := unitFlags(args)

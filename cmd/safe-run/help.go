@@ -28,7 +28,8 @@ func help(verb string) {
 }
 
 func helpVerb(root *cobra.Command) *cobra.Command {
-	return &cobra.Command{Use: "help [COMMAND]", Short: "Print the help of a command", RunE: func(_ *cobra.Command, args []string) error {
+	return &cobra.Command{Use: "help [COMMAND]", Short: "Print the help of a command", Example: `  safe-run help logs
+  safe-run help network create`, RunE: func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 && program() == "docker" {
 			dockerHelp()
 			return nil
@@ -46,6 +47,14 @@ func helpVerb(root *cobra.Command) *cobra.Command {
 func runVerb() *cobra.Command {
 	return &cobra.Command{
 		Use: "run [OPTIONS] IMAGE [COMMAND] [ARG...]", Short: "Run a container; the word may be left out",
+		Long: `Run a command in a new container with the least privileges that work: no
+capabilities, own user namespace, read-only root file system, strict seccomp,
+limits on memory and processes. The flags are those of docker run. What would
+give the host away is refused, all of it at once, and nothing has been created.`,
+		Example: `  safe-run --rm -it busybox sh
+  safe-run run -d --name web --restart unless-stopped --profile nginx -p 8080:80 nginx
+  safe-run run --rm --explain -v "$PWD":/src:ro -w /src python:3.13 python3 test.py
+  safe-run run --dry-run=summary -v data:/data redis`,
 		DisableFlagParsing: true, ValidArgsFunction: completeRun, Run: func(*cobra.Command, []string) {},
 	}
 }

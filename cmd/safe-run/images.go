@@ -97,6 +97,11 @@ func pullVerb() *cobra.Command {
 			return err
 		})
 	}}
+	c.Long = `Fetch an image from its registry. The name of the registry may be left out, as
+with docker: it is docker.io then. Credentials are those of docker's config.json
+and its helpers. The site's policy can name the registries there are.`
+	c.Example = `  safe-run pull nginx:1.29
+  safe-run pull -q registry.example:5000/team/app@sha256:0123...cdef`
 	e.flags(c)
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only the image's name")
 	c.Flags().StringVar(&platform, "platform", "", "os[/arch[/variant]]")
@@ -140,6 +145,11 @@ func loadVerb() *cobra.Command {
 			return err
 		})
 	}}
+	c.Long = `Read images from an archive of docker save, podman save, buildah or skopeo:
+docker's format or OCI's, also compressed. Images get the names the archive has.`
+	c.Example = `  safe-run load -i app.tar
+  docker save app:1.2 | safe-run load
+  buildah push app:1.2 docker-archive:app.tar:app:1.2 && safe-run load -i app.tar`
 	e.flags(c)
 	c.Flags().StringVarP(&input, "input", "i", "", "read from this file instead of stdin")
 	c.Flags().StringVar(&platform, "platform", "", "os[/arch[/variant]]")
@@ -175,6 +185,9 @@ func rmiVerb() *cobra.Command {
 			return errs
 		})
 	}}
+	c.Long = `Remove images. One that a running container was made from stays, also with -f.`
+	c.Example = `  safe-run rmi nginx:1.28
+  safe-run images -q --filter dangling=true | xargs -r safe-run rmi`
 	e.flags(c)
 	c.Flags().BoolVarP(&force, "force", "f", false, "also images of containers that have ended, and all names of an id")
 	c.Flags().BoolVar(&noPrune, "no-prune", false, "has no effect: there are no untagged parents")

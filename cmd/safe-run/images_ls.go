@@ -38,6 +38,8 @@ func imagesVerb() *cobra.Command {
 			return o.print(list)
 		})
 	}}
+	c.Example = `  safe-run images
+  safe-run images --filter reference='nginx*' --format '{{.Repository}}:{{.Tag}} {{.Size}}'`
 	e.flags(c)
 	f := c.Flags()
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "only ids")

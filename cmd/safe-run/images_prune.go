@@ -16,7 +16,9 @@ import (
 
 // imageVerb is the group `image`. Its other words are verbs of their own.
 func imageVerb() *cobra.Command {
-	return group("image", "Images: "+words("image"), imagePrune())
+	c := group("image", "Images: "+words("image"), imagePrune())
+	c.Long = "The verbs for images by the names of docker's group: " + words("image") + ".\nOnly prune is no verb of its own."
+	return c
 }
 
 func imagePrune() *cobra.Command {
@@ -45,6 +47,10 @@ func imagePrune() *cobra.Command {
 			return err
 		})
 	}}
+	c.Long = `Remove images that have no name and that no container was made from; with -a
+also those with a name.`
+	c.Example = `  safe-run image prune
+  safe-run image prune -a -f --filter until=240h`
 	e.flags(c)
 	c.Flags().BoolVarP(&all, "all", "a", false, "also images with a name")
 	c.Flags().BoolVarP(&force, "force", "f", false, "do not ask")

@@ -22,6 +22,7 @@ func tagVerb() *cobra.Command {
 			return s.images.Tag(ctx, args[0], args[1])
 		})
 	}}
+	c.Example = `  safe-run tag app:1.2 registry.example:5000/team/app:1.2`
 	e.flags(c)
 	return c
 }
@@ -52,6 +53,8 @@ func saveVerb() *cobra.Command {
 			return writeAs(caller, output, save)
 		})
 	}}
+	c.Example = `  safe-run save -o app.tar app:1.2
+  safe-run save app:1.2 | ssh otherhost safe-run load`
 	e.flags(c)
 	c.Flags().StringVarP(&output, "output", "o", "", "write to this file instead of stdout")
 	c.Flags().StringVar(&platform, "platform", "", "os[/arch[/variant]]")

@@ -73,6 +73,10 @@ func infoVerb() *cobra.Command {
 			return nil
 		})
 	}}
+	c.Long = `Show what there is on this host: containers, images, versions, and what the
+kernel has of cgroups and security modules. What of it safe-run can use, doctor says.`
+	c.Example = `  safe-run info
+  safe-run info -f '{{json .SecurityOptions}}'`
 	e.flags(c)
 	c.Flags().StringVarP(&format, "format", "f", "", "json, or a Go template")
 	return c
@@ -264,6 +268,8 @@ func dockerVersionVerb() *cobra.Command {
 		v.print()
 		return err
 	}}
+	c.Example = `  docker version
+  docker version -f '{{.Server.Version}}'`
 	e.flags(c)
 	c.Flags().StringVarP(&format, "format", "f", "", "json, or a Go template")
 	return c

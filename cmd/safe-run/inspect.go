@@ -64,6 +64,11 @@ func inspectVerb() *cobra.Command {
 		}
 		return errors.Join(renderObjects(os.Stdout, format, found), errs)
 	}}
+	c.Long = `Print all that is known of containers, images, networks or volumes as JSON, with
+docker's field names.`
+	c.Example = `  safe-run inspect web
+  safe-run inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}' web
+  safe-run inspect --type image -f '{{.Config.User}}' nginx`
 	in.endpoint.flags(c)
 	c.Flags().StringVarP(&format, "format", "f", "", "json, or print each by a Go template")
 	c.Flags().StringVar(&in.kind, "type", "", "only objects of this type: container, image, network or volume")

@@ -70,7 +70,11 @@ func learnVerb() *cobra.Command {
 			"on a root file system that is thrown away. With --check the profile is then enforced, and each right taken\n" +
 			"away in turn: only those without which the check fails stay.\n\n" +
 			"The check runs on the host with the rights of the caller; SAFE_RUN_CONTAINER names the container.\n" +
-			"It has to fail while the application does not run.",
+			"It has to fail while the application does not run.\n\n" +
+			"The exit code is 0 if a profile was written, else 1.",
+		Example: `  safe-run learn -o web.yaml --check 'curl -fsS localhost:8080' -p 8080:80 nginx
+  safe-run learn -o job.yaml --for 5m -v "$PWD":/data job
+  safe-run run --rm --profile ./web.yaml -p 8080:80 nginx`,
 		DisableFlagParsing: true, ValidArgsFunction: completeRun,
 	}
 	shown := learnFlags(&lesson{})

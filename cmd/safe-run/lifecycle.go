@@ -100,13 +100,19 @@ func stopFlags(c *cobra.Command, op string) func() (control.Request, error) {
 }
 
 func stopVerb() *cobra.Command {
-	return asks("stop [OPTIONS] CONTAINER...", "Stop containers",
+	c := asks("stop [OPTIONS] CONTAINER...", "Stop containers",
 		func(c *cobra.Command) func() (control.Request, error) { return stopFlags(c, launcher.OpStop) },
 		func(store.Record) error { return nil }) // as docker: it is stopped
+	c.Long = `Stop containers: each gets its stop signal, and if it has not ended after its stop
+timeout, SIGKILL. --restart does not start it again.`
+	c.Example = `  safe-run stop web
+  safe-run stop -t 60 db
+  safe-run stop $(safe-run ps -q)`
+	return c
 }
 
 func killVerb() *cobra.Command {
-	return asks("kill [OPTIONS] CONTAINER...", "Send a signal to containers", func(c *cobra.Command) func() (control.Request, error) {
+	c := asks("kill [OPTIONS] CONTAINER...", "Send a signal to containers", func(c *cobra.Command) func() (control.Request, error) {
 		sig := c.Flags().StringP("signal", "s", "KILL", "signal to send")
 		return func() (control.Request, error) {
 			n, err := spec.StopSignal(*sig)
@@ -116,14 +122,22 @@ func killVerb() *cobra.Command {
 			return control.Request{Op: launcher.OpKill, Signal: n}, nil
 		}
 	}, nil)
+	c.Long = `Send a signal to the first process of containers that run.`
+	c.Example = `  safe-run kill web
+  safe-run kill -s HUP web`
+	return c
 }
 
 func pauseVerb() *cobra.Command {
-	return asks("pause CONTAINER...", "Freeze all processes of containers", plainly(launcher.OpPause), nil)
+	c := asks("pause CONTAINER...", "Freeze all processes of containers", plainly(launcher.OpPause), nil)
+	c.Example = `  safe-run pause web`
+	return c
 }
 
 func unpauseVerb() *cobra.Command {
-	return asks("unpause CONTAINER...", "Let frozen containers go on", plainly(launcher.OpUnpause), nil)
+	c := asks("unpause CONTAINER...", "Let frozen containers go on", plainly(launcher.OpUnpause), nil)
+	c.Example = `  safe-run unpause web`
+	return c
 }
 
 func plainly(op string) func(*cobra.Command) func() (control.Request, error) {
@@ -149,6 +163,10 @@ func waitVerb() *cobra.Command {
 			return strconv.Itoa(reply.Code), nil
 		})
 	}}
+	c.Long = `Wait until containers end, and print the exit code of each. That of wait itself
+is 0 if there were such containers.`
+	c.Example = `  safe-run wait job
+  exit $(safe-run wait job)`
 	e.flags(c)
 	return c
 }
@@ -171,6 +189,9 @@ func renameVerb() *cobra.Command {
 			return err
 		})
 	}}
+	c.Long = `Rename a container, also one that runs. On networks made with --icc it is then
+found by its new name.`
+	c.Example = `  safe-run rename web web-old`
 	e.flags(c)
 	return c
 }
@@ -193,6 +214,11 @@ func rmVerb() *cobra.Command {
 		}
 		return err
 	}}
+	c.Long = `Remove containers that do not run, with their logs; with -f also those that run.
+Volumes with a name stay.`
+	c.Example = `  safe-run rm job
+  safe-run rm -fv web
+  safe-run rm $(safe-run ps -aq --filter status=exited)`
 	e.flags(c)
 	c.Flags().BoolVarP(&force, "force", "f", false, "kill a running container first")
 	c.Flags().BoolVarP(&withVolumes, "volumes", "v", false, "also its anonymous volumes")
@@ -256,6 +282,10 @@ func forgiven(err error) error {
 func restartVerb() *cobra.Command {
 	var e endpoint
 	c := &cobra.Command{Use: "restart [OPTIONS] CONTAINER...", Short: "Stop containers and start them again", Args: atLeast(1)}
+	c.Long = `Stop containers and start them again. That is a launch: the site's policy of this
+moment judges them.`
+	c.Example = `  safe-run restart web
+  safe-run restart -t 60 db`
 	request := stopFlags(c, launcher.OpRestart)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		rq, err := request()

@@ -42,6 +42,10 @@ func logsVerb() *cobra.Command {
 		alive := func() bool { return st.Supervised(rec.ID) }
 		return logs.Read(c.Context(), conf, q, alive, os.Stdout, os.Stderr)
 	}}
+	c.Long = `Print what a container has written, standard output and error apart. What the
+log driver does not keep (none, passthrough) cannot be printed.`
+	c.Example = `  safe-run logs -f --tail 100 web
+  safe-run logs -t --since 10m web`
 	f := c.Flags()
 	f.BoolVarP(&q.Follow, "follow", "f", false, "go on until the container ends")
 	f.StringVar(&since, "since", "", "only from a time on (2013-01-02T13:23:37Z, or 42m ago)")

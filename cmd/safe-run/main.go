@@ -112,7 +112,7 @@ func verbs() *cobra.Command {
 			if c.Long != "" {
 				about = c.Long
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s\n\n%s", about, c.UsageString())
+			fmt.Fprintf(c.OutOrStdout(), "%s\n\n%s", about, asCalled(c.UsageString()))
 		}
 	})
 	root.SetFlagErrorFunc(flagError)
@@ -126,7 +126,7 @@ func verbs() *cobra.Command {
 		startVerb(), restartVerb(), pauseVerb(), unpauseVerb(), attachVerb(), renameVerb(), cpVerb(), portVerb(),
 		topVerb(), statsVerb(), eventsVerb(), networkVerb(), volumeVerb(), systemVerb(removeContainer), generateVerb(),
 		tagVerb(), saveVerb(), infoVerb(), imageVerb(), containerVerb(removeContainer),
-		engineVerb(), policyVerb(), profileVerb(), learnVerb(), auditVerb(), checkVerb(), doctorVerb(), composeVerb(), exportVerb(), importVerb(), about, superviseVerb(), faultsVerb(), manVerb(),
+		engineVerb(), policyVerb(), profileVerb(), learnVerb(), auditVerb(), checkVerb(), doctorVerb(), composeVerb(), exportVerb(), importVerb(), about, superviseVerb(), faultsVerb(), manVerb(), docsVerb(),
 	)
 	root.SetHelpCommand(helpVerb(root))
 	root.InitDefaultHelpCmd()

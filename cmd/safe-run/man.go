@@ -84,11 +84,11 @@ func manFile(dir, name string, write func(*os.File) error) error {
 // own name.
 func manOf(path string, c *cobra.Command) cli.ManVerb {
 	_, arguments, _ := strings.Cut(c.Use, " ")
-	v := cli.ManVerb{Path: path + " " + c.Name(), Arguments: arguments, Short: c.Short, Long: c.Long}
+	v := cli.ManVerb{Path: path + " " + c.Name(), Arguments: arguments, Short: c.Short, Long: c.Long, Example: c.Example}
 	if slices.Contains(companionVerbs, c.Name()) {
 		if program, err := engine.Program(companion); err == nil {
 			if out, err := exec.Command(program, "--program=safe-run", c.Name(), "--help").Output(); err == nil {
-				v.Long, v.Verbatim = "", string(out)
+				v.Long, v.Example, v.Verbatim = "", "", string(out)
 			}
 		}
 	}

@@ -68,6 +68,11 @@ func networkCreate() *cobra.Command {
 		}
 		return nil
 	}}
+	c.Long = `Create a network. Unlike docker's, its containers do not reach each other unless
+--icc is given; then they do, and find each other by name.`
+	c.Example = `  safe-run network create --icc app
+  safe-run network create --icc --internal --subnet 10.9.0.0/24 db
+  safe-run run -d --name web --network app --network db nginx`
 	f := c.Flags()
 	f.BoolVar(&o.Internal, "internal", false, "no way out of the network, and none in from outside")
 	f.BoolVar(&o.ICC, "icc", false, "its containers reach each other, by name")
@@ -139,6 +144,7 @@ func networkLs() *cobra.Command {
 			"IPv4": "IPV4", "IPv6": "IPV6", "Internal": "INTERNAL", "ICC": "ICC", "Labels": "LABELS", "CreatedAt": "CREATED AT",
 		}, rows), listed)
 	}}
+	c.Example = `  safe-run network ls --filter type=custom`
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only ids")
 	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "full ids")
 	c.Flags().StringVar(&format, "format", "", "print each by a Go template, or json")
@@ -204,6 +210,8 @@ func networkInspect() *cobra.Command {
 		}
 		return errors.Join(renderObjects(os.Stdout, format, found), errs)
 	}}
+	c.Example = `  safe-run network inspect app
+  safe-run network inspect -f '{{range .IPAM.Config}}{{.Subnet}} {{end}}' app`
 	c.Flags().StringVarP(&format, "format", "f", "", "print each by a Go template, or json")
 	return c
 }
@@ -254,6 +262,8 @@ func networkRm() *cobra.Command {
 		}
 		return errs
 	}}
+	c.Long = `Remove networks no container is on.`
+	c.Example = `  safe-run network rm app`
 	c.Flags().BoolVarP(&force, "force", "f", false, "no error for one that does not exist")
 	return c
 }
@@ -287,6 +297,7 @@ func networkPrune() *cobra.Command {
 		printDeleted("Networks", removed)
 		return errs
 	}}
+	c.Example = `  safe-run network prune -f`
 	c.Flags().BoolVarP(&force, "force", "f", false, "do it")
 	return c
 }

@@ -15,7 +15,9 @@ import (
 )
 
 func portVerb() *cobra.Command {
-	return &cobra.Command{Use: "port CONTAINER [PRIVATE_PORT[/PROTO]]", Short: "List the published ports of a container", Args: between(1, 2), RunE: func(_ *cobra.Command, args []string) error {
+	return &cobra.Command{Use: "port CONTAINER [PRIVATE_PORT[/PROTO]]", Short: "List the published ports of a container", Long: `List the published ports of a container, and where on the host each is; with a
+port of the container only that one.`, Example: `  safe-run port web
+  safe-run port web 80/tcp`, Args: between(1, 2), RunE: func(_ *cobra.Command, args []string) error {
 		if err := needRoot(); err != nil {
 			return err
 		}

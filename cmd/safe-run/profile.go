@@ -25,7 +25,12 @@ func profileVerb() *cobra.Command {
 			return names, cobra.ShellCompDirectiveDefault
 		}
 	}
-	return group("profile", "What applications ask for: ls, show, check, diff, merge", words...)
+	c := group("profile", "What applications ask for: ls, show, check, diff, merge", words...)
+	c.Long = `Files that say what applications ask for. A profile grants nothing: run --profile
+takes it for the flags it lists, and the site's policy judges them. NAME is one of
+/etc/safe-run/profiles or one that comes with safe-run; FILE has a slash or ends
+in .yaml.`
+	return c
 }
 
 // profileNames are those of the embedded profiles and of the site's, sorted.
@@ -81,6 +86,10 @@ func profileLs() *cobra.Command {
 			"Name": "NAME", "Source": "SOURCE", "Rights": "RIGHTS", "Description": "DESCRIPTION",
 		}, rows)}, errs...)...)
 	}}
+	c.Long = `List the profiles that come with safe-run and those in /etc/safe-run/profiles, or
+those of files.`
+	c.Example = `  safe-run profile ls
+  safe-run profile ls ./*.yaml`
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only names")
 	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "full descriptions")
 	c.Flags().StringVar(&format, "format", "", "print each by a Go template, or json")
@@ -156,6 +165,8 @@ func profileShow() *cobra.Command {
 		}
 		return fail.New(fail.Usage, "unknown format %.40q", format).Hint("it is yaml or json")
 	}}
+	c.Example = `  safe-run profile show nginx
+  safe-run profile show --flags ./web.yaml`
 	c.Flags().BoolVar(&flags, "flags", false, "as flags of docker run, one in each line; filters have none")
 	c.Flags().StringVar(&format, "format", "", "yaml or json")
 	return c
@@ -195,6 +206,11 @@ func profileCheck() *cobra.Command {
 		}
 		return nil
 	}}
+	c.Long = `Say whether profiles are valid, and what this host's policy refuses of them.
+
+The exit code is 0 if nothing is refused, else 1.`
+	c.Example = `  safe-run profile check ./web.yaml
+  safe-run profile check --image registry.example:5000/team/web ./web.yaml`
 	c.Flags().StringVar(&image, "image", "", "judge it for this image, to which the site may have granted something")
 	return c
 }
@@ -263,6 +279,7 @@ func profileDiff() *cobra.Command {
 			"Effect": "EFFECT", "Right": "RIGHT", "From": "FROM", "To": "TO",
 		}, profiles.Diff(a.Profile, b.Profile))
 	}}
+	c.Example = `  safe-run profile diff nginx ./web.yaml`
 	c.Flags().StringVar(&format, "format", "", "print each by a Go template, or json")
 	return c
 }
@@ -301,6 +318,7 @@ func profileMerge() *cobra.Command {
 			return fail.Wrap(fail.HostCannot, err, "output file")
 		})
 	}}
+	c.Example = `  safe-run profile merge -o web.yaml web-start.yaml web-reload.yaml`
 	c.Flags().StringVarP(&output, "output", "o", "", "write to this file instead of stdout")
 	return c
 }

@@ -54,6 +54,10 @@ func psVerb() *cobra.Command {
 		}
 		return printContainers(rows, format, quiet, size)
 	}}
+	c.Long = `List the containers that run; with -a all that there are.`
+	c.Example = `  safe-run ps -a
+  safe-run ps -q --filter label=app=shop
+  safe-run ps --format 'table {{.Names}}\t{{.Status}}\t{{.Ports}}'`
 	e.flags(c)
 	f := c.Flags()
 	f.BoolVarP(&o.all, "all", "a", false, "also those that have ended")

@@ -52,6 +52,12 @@ func startVerb() *cobra.Command {
 			return ref, nil
 		})
 	}}
+	c.Long = `Start stopped containers. That is a launch: the site's policy of this moment
+judges them, and the sources of their binds are looked at again.
+
+With -a or -i the exit code is that of the container.`
+	c.Example = `  safe-run start web
+  safe-run start -a job`
 	e.flags(c)
 	c.Flags().BoolVarP(&attach, "attach", "a", false, "stay with its output, and pass signals on")
 	c.Flags().BoolVarP(&a.stdin, "interactive", "i", false, "also with its input")
@@ -105,6 +111,12 @@ func attachVerb() *cobra.Command {
 			return a.stay(ctx, s, rec)
 		})
 	}}
+	c.Long = `Connect with the streams of a running container. On a terminal ctrl-p ctrl-q
+leaves it again; --detach-keys says other keys. Signals are passed on.
+
+The exit code is that of the container, or 0 if it was left.`
+	c.Example = `  safe-run attach web
+  safe-run attach --no-stdin --sig-proxy=false web`
 	e.flags(c)
 	c.Flags().BoolVar(&noStdin, "no-stdin", false, "without its input")
 	c.Flags().BoolVar(&a.proxy, "sig-proxy", true, "pass signals on to the container")

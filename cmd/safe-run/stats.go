@@ -63,6 +63,10 @@ func statsVerb() *cobra.Command {
 			}
 		}
 	}}
+	c.Long = `Show what containers use of processor time, memory, network and disks, again and
+again until Ctrl-C.`
+	c.Example = `  safe-run stats
+  safe-run stats --no-stream --format '{{.Name}} {{.MemUsage}} {{.PIDs}}'`
 	f := c.Flags()
 	f.BoolVarP(&all, "all", "a", false, "also those that do not run")
 	f.BoolVar(&once, "no-stream", false, "only once")

@@ -25,13 +25,17 @@ type remover func(ctx context.Context, s *session, rec store.Record, force, anon
 
 // systemVerb is the group `system`. Its other words are verbs of their own.
 func systemVerb(remove remover) *cobra.Command {
-	return group("system", "All of safe-run: "+words("system"), systemDf(), systemPrune(remove))
+	c := group("system", "All of safe-run: "+words("system"), systemDf(), systemPrune(remove))
+	c.Long = "What safe-run has on this host: " + words("system") + ".\nevents and info are verbs of their own as well."
+	return c
 }
 
 // containerVerb is the group `container`. Its other words are verbs of their
 // own.
 func containerVerb(remove remover) *cobra.Command {
-	return group("container", "Containers: "+words("container"), containerPrune(remove))
+	c := group("container", "Containers: "+words("container"), containerPrune(remove))
+	c.Long = "The verbs for containers by the names of docker's group: " + words("container") + ".\nOnly prune is no verb of its own."
+	return c
 }
 
 // confirmed asks a question as docker does; the end of the input is a no.
@@ -74,6 +78,8 @@ func containerPrune(remove remover) *cobra.Command {
 			return err
 		})
 	}}
+	c.Example = `  safe-run container prune
+  safe-run container prune -f --filter until=24h`
 	e.flags(c)
 	c.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
 	c.Flags().StringArrayVar(&words, "filter", nil, "only those with label=KEY[=VALUE], label!=KEY[=VALUE], until=TIME")
@@ -176,6 +182,10 @@ func systemPrune(remove remover) *cobra.Command {
 			return errs
 		})
 	}}
+	c.Long = `Remove all containers that do not run, all networks no container is on, and all
+images without a name that no container was made from.`
+	c.Example = `  safe-run system prune
+  safe-run system prune -a -f --volumes`
 	e.flags(c)
 	c.Flags().BoolVarP(&all, "all", "a", false, "also images with a name that no container has")
 	c.Flags().BoolVar(&withVolumes, "volumes", false, "also anonymous volumes")
@@ -214,6 +224,7 @@ func systemDf() *cobra.Command {
 			}, rows)
 		})
 	}}
+	c.Example = `  safe-run system df`
 	e.flags(c)
 	c.Flags().StringVar(&format, "format", "", "table, table TEMPLATE, json, or a Go template")
 	return c

@@ -24,6 +24,10 @@ import (
 func topVerb() *cobra.Command {
 	c := &cobra.Command{
 		Use: "top CONTAINER [ps OPTIONS]", Short: "Show the processes of a container", Args: atLeast(1),
+		Long: `Show the processes of a container, as ps(1) of the host prints them; process and
+user ids are the host's.`,
+		Example: `  safe-run top web
+  safe-run top web -o pid,user,args`,
 		RunE: func(c *cobra.Command, args []string) error {
 			root, run := place()
 			st, err := store.Open(root, run)

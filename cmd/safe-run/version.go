@@ -10,7 +10,7 @@ import (
 )
 
 func versionVerb() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version", Args: exactly(0), Run: func(*cobra.Command, []string) {
+	return &cobra.Command{Use: "version", Short: "Print the version", Example: `  safe-run version`, Args: exactly(0), Run: func(*cobra.Command, []string) {
 		fmt.Printf("safe-run %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	}}
 }

@@ -68,6 +68,10 @@ func volumeCreate() *cobra.Command {
 		}
 		return err
 	}}
+	c.Long = `Create a volume and print its name; without one it gets a random name. A volume
+that -v or --mount names is created by itself.`
+	c.Example = `  safe-run volume create --label app=shop data
+  safe-run run --rm -v data:/data busybox ls /data`
 	f := c.Flags()
 	f.StringVarP(&driver, "driver", "d", "local", "volume driver; there is only local")
 	f.StringArrayVar(&labels, "label", nil, "note KEY=VALUE with the volume")
@@ -115,6 +119,8 @@ func volumeLs() *cobra.Command {
 			"Mountpoint": "MOUNTPOINT", "Name": "VOLUME NAME", "Scope": "SCOPE", "Size": "SIZE", "Status": "STATUS",
 		}, rows), listed)
 	}}
+	c.Example = `  safe-run volume ls
+  safe-run volume ls -q --filter dangling=true`
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "only names")
 	c.Flags().StringVar(&format, "format", "", "table, table TEMPLATE, json, or a Go template")
 	c.Flags().StringArrayVarP(&words, "filter", "f", nil, "only those with name=, label=KEY[=VALUE], dangling=true|false, driver=")
@@ -196,6 +202,8 @@ func volumeInspect() *cobra.Command {
 		e.SetEscapeHTML(false)
 		return errors.Join(fail.Wrap(fail.Internal, e.Encode(found), "printing volumes"), errs)
 	}}
+	c.Example = `  safe-run volume inspect data
+  safe-run volume inspect -f '{{.Mountpoint}}' data`
 	c.Flags().StringVarP(&format, "format", "f", "", "json, or print each by a Go template")
 	return c
 }
@@ -220,6 +228,9 @@ func volumeRm() *cobra.Command {
 		}
 		return errs
 	}}
+	c.Long = `Remove volumes, with all that is in them. One that a container has, running or
+not, stays.`
+	c.Example = `  safe-run volume rm data`
 	c.Flags().BoolVarP(&force, "force", "f", false, "no error for one that does not exist")
 	return c
 }
@@ -250,6 +261,9 @@ func volumePrune() *cobra.Command {
 		fmt.Println("Total reclaimed space:", units.HumanSize(float64(freed)))
 		return err
 	}}
+	c.Long = `Remove the anonymous volumes no container has; with -a also those with a name.`
+	c.Example = `  safe-run volume prune
+  safe-run volume prune -a -f --filter label=app=shop`
 	c.Flags().BoolVarP(&all, "all", "a", false, "also those with a name, not just anonymous ones")
 	c.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
 	c.Flags().StringArrayVar(&words, "filter", nil, "only those with label=KEY[=VALUE], label!=KEY[=VALUE]")
