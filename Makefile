@@ -22,7 +22,7 @@ ENGINE := build/engine
 # Left out: Kubernetes' interface, and snapshotters that are not used here.
 CONTAINERD_TAGS := no_cri no_btrfs no_zfs no_devmapper no_aufs
 
-.PHONY: help build build-faults engine cni deps images servers probe demo test threats test-vm bench fuzz mutation lint vuln sbom reproducible install clean FORCE
+.PHONY: help build build-faults engine cni cri deps images servers probe demo test threats test-vm bench fuzz mutation lint vuln sbom reproducible docs install uninstall packages deb rpm tarball clean FORCE
 
 help: ## this text
 	@echo "safe-run: docker run, least privilege by default"; echo
@@ -31,6 +31,8 @@ help: ## this text
 build: ## build/safe-run, static
 	@mkdir -p build
 	@$(STATIC) -ldflags '$(LDFLAGS)' -o build/safe-run ./cmd/safe-run
+	@mkdir -p $(ENGINE)
+	@$(STATIC) -ldflags '$(LDFLAGS)' -o $(ENGINE)/safe-run-compose ./cmd/safe-run-compose
 	@# Until it is on disk, its pages in memory count as private to who runs it.
 	@sync build/safe-run
 
@@ -71,6 +73,15 @@ $(ENGINE)/cni/.built: engine/go.mod engine/go.sum
 	@cd engine && for plugin in $(CNI_PLUGINS); do \
 		$(STATIC) -ldflags '-s -w' -o ../$(@D)/ github.com/containernetworking/plugins/plugins/$$plugin; \
 	done
+	@touch $@
+
+# containerd as a node of Kubernetes has it, for the tests of what is exported
+# to there; the rest of its engine is the same.
+cri: build/cri/.built ## build/cri: containerd with the CRI plugin, for the tests
+build/cri/.built: engine/go.mod engine/go.sum
+	@mkdir -p $(@D)
+	@cd engine && CGO_ENABLED=0 $(GO) build -trimpath -tags '$(filter-out no_cri,$(CONTAINERD_TAGS))' -ldflags '-s -w' \
+		-o ../$(@D)/containerd github.com/containerd/containerd/v2/cmd/containerd
 	@touch $@
 
 # The file or program each Debian package is wanted for.
@@ -126,7 +137,7 @@ $(SERVERS:%=build/images/%.tar): $(wildcard tests/imagekit/*.go) | deps build/mk
 demo: deps build engine images ## a hardened container, and the refusals, on this machine (root)
 	@tests/demo.sh
 
-test: deps build build-faults engine cni images servers ## unit tests, fuzz seeds, and everything against a real containerd (root)
+test: deps build build-faults engine cni cri build/nfpm images servers ## unit tests, fuzz seeds, and everything against a real containerd (root)
 	@[[ $$(id -u) = 0 ]] || { echo "make test needs root: it runs containers" >&2; exit 1; }
 	@$(GO) test -timeout 40m ./...
 
@@ -134,7 +145,7 @@ test: deps build build-faults engine cni images servers ## unit tests, fuzz seed
 VM_TESTED := ./tests/e2e ./tests/threats ./tests/profiles ./learn ./network ./internal/netfilter ./internal/systemd ./cmd/safe-run-activate
 test-vm: DEPS += qemu-system-x86=/usr/bin/qemu-system-x86_64 mmdebstrap=/usr/bin/mmdebstrap e2fsprogs=/sbin/mke2fs cpio=/usr/bin/cpio \
 	xz-utils=/usr/bin/xz debian-archive-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-test-vm: deps build build-faults engine images build/images/nginx.tar build/images/redis.tar probe ## safe-run and its network inside a Debian with systemd, cgroup v2 and AppArmor, in qemu (root)
+test-vm: deps build build-faults engine deb images build/images/nginx.tar build/images/redis.tar probe ## safe-run and its network inside a Debian with systemd, cgroup v2 and AppArmor, in qemu (root)
 	@rm -rf build/vm-tests && mkdir -p build/vm-tests
 	@CGO_ENABLED=0 $(GO) test -c -ldflags '-s -w' -tags guest -o build/vm-tests/ $(VM_TESTED)
 	@tests/vm/test.sh
@@ -151,7 +162,7 @@ build/docker:
 		&& for d in $@/*.deb; do dpkg-deb -x $$d $@; done; } >&2 || true
 
 BENCH_RUNS ?= 20
-bench: deps build engine images servers build/docker ## the table of the README, measured on this machine (root)
+bench: deps build engine images servers build/docker ## the tables of docs/performance.md, measured on this machine (root)
 	@$(GO) run ./tests/bench -runs $(BENCH_RUNS)
 
 FUZZ      ?= .
@@ -175,7 +186,7 @@ vuln: build engine ## known vulnerabilities in what is linked in; asks vuln.go.d
 		build/govulncheck $${GOVULNDB:+-db $$GOVULNDB} -mode binary $$program || failed=1; done; [[ -z $${failed:-} ]]
 
 # Everything that is shipped, and what of Debian is linked into runc or shipped beside.
-PROGRAMS := build/safe-run $(addprefix $(ENGINE)/,containerd containerd-shim-runc-v2 ctr runc safe-run-activate)
+PROGRAMS := build/safe-run $(addprefix $(ENGINE)/,containerd containerd-shim-runc-v2 ctr runc safe-run-activate safe-run-compose)
 DEBIAN   := libseccomp-dev=LGPL-2.1-only,libc6-dev=LGPL-2.1-or-later,tini=MIT
 sbom: build engine ## build/sbom.spdx.json: all that is linked in, with licences; fails for one that may not be
 	@cd tools && $(GO) build -o ../build/sbom ./sbom
@@ -185,9 +196,28 @@ sbom: build engine ## build/sbom.spdx.json: all that is linked in, with licences
 reproducible: build ## builds safe-run once more, elsewhere and from nothing: the same bytes
 	@tests/reproducible.sh '$(VERSION)'
 
+docs: build ## docs/verbs, from the program
+	@build/safe-run __docs docs/verbs
+	@$(ENGINE)/safe-run-compose __docs docs/verbs
+
 install: build engine ## to PREFIX (/usr/local) below DESTDIR
 	@packaging/install.sh "$(DESTDIR)" "$(PREFIX)"
-	@echo "installed to $(DESTDIR)$(PREFIX)"
+
+uninstall: ## removes what install has put there
+	@packaging/install.sh --uninstall "$(DESTDIR)" "$(PREFIX)"
+
+packages: build engine build/nfpm ## build/packages: a .deb, an .rpm, and an archive for other systems
+	@packaging/build.sh '$(VERSION)' deb rpm tarball
+
+deb rpm: build engine build/nfpm
+	@packaging/build.sh '$(VERSION)' $@
+
+tarball: build engine
+	@packaging/build.sh '$(VERSION)' $@
+
+build/nfpm: tools/go.mod tools/go.sum
+	@mkdir -p build
+	@cd tools && CGO_ENABLED=0 $(GO) build -trimpath -o ../build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 
 clean: ## remove build/
 	@rm -rf build

@@ -11,11 +11,13 @@ package convert
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/safe-run/safe-run/compose"
 	"github.com/safe-run/safe-run/internal/argv"
 	"github.com/safe-run/safe-run/internal/cli"
 	"github.com/safe-run/safe-run/internal/fail"
@@ -98,6 +100,9 @@ type Options struct {
 	// gives is read from standard output, and of files beside it only those are
 	// referred to without which the container would be another one.
 	Files bool
+	// Compose loads compose files, which name further files; nil: compose.Load,
+	// with the rights of this process.
+	Compose func(context.Context, compose.Options) (*compose.Project, error)
 	// Program is the absolute path of safe-run, for units.
 	Program string
 	// RuntimeDefaultSeccomp has Kubernetes use the filter of its runtime, and

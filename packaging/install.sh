@@ -1,39 +1,99 @@
 #!/bin/bash
-# install.sh DESTDIR PREFIX: copy what was built to where packages put it.
-#
-#   PREFIX/bin/safe-run
-#   PREFIX/lib/safe-run/engine/{containerd,containerd-shim-runc-v2,ctr,runc,tini,safe-run-activate}
-#   PREFIX/lib/systemd/system/safe-run-restore.service
-#   PREFIX/share/doc/safe-run/{README.md,LICENSE,...,examples/}
-#   PREFIX/share/man/man1/safe-run.1
-#   PREFIX/share/bash-completion/completions/safe-run
+# install.sh [--uninstall] [DESTDIR [PREFIX]]: copies what was built, or what
+# the archive holds this lies in, below PREFIX (/usr/local) in DESTDIR; or
+# removes exactly that. stage.sh says what is where.
 #
 # safe-run finds its engine at ../lib/safe-run/engine, seen from itself.
 # systemd looks for units below /usr/lib and /usr/local/lib; with another
-# PREFIX the unit goes to /etc/systemd/system. It is not enabled.
+# PREFIX the unit goes to /etc/systemd/system. It is not enabled. A list of
+# what was installed is in PREFIX/lib/safe-run/installed.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-root="$1$2"
-[[ $2 =~ ^/[A-Za-z0-9_./@:+-]*$ ]] || { echo "a PREFIX of other than plain characters cannot stand in a unit: $2" >&2; exit 1; }
+here=$(cd "$(dirname "$0")" && pwd)
+uninstall=
+[[ ${1:-} != --uninstall ]] || { uninstall=1; shift; }
+dest=${1:-} prefix=${2:-/usr/local}
+[[ $prefix =~ ^/[A-Za-z0-9_./@:+-]*$ && $prefix != *..* ]] || {
+	echo "a PREFIX of other than plain characters cannot stand in a unit: $prefix" >&2; exit 1; }
+[[ -z $dest || $dest = /* ]] || dest=$PWD/$dest
+prefix=/$(sed 's|^/*||; s|/*$||; s|//*|/|g' <<<"$prefix")
+root=${prefix%/}
+list=$root/lib/safe-run/installed
 
-install -d -m 0755 "$root/bin" "$root/lib/safe-run/engine" "$root/share/doc/safe-run/examples"
-install -m 0755 build/safe-run "$root/bin/safe-run"
-for tool in containerd containerd-shim-runc-v2 ctr runc tini safe-run-activate; do
-	install -m 0755 "build/engine/$tool" "$root/lib/safe-run/engine/$tool"
-done
-install -m 0644 README.md LICENSE docs/*.md "$root/share/doc/safe-run/"
+# gone FILE LIST: removes what LIST says and KEEP does not: files, then those
+# directories that an installation has made and nothing is in.
+gone() {
+	local kind path keep=${2:-/dev/null}
+	while IFS=' ' read -r kind path; do
+		[[ $path = /* && $path != *..* ]] || { echo "$1: not a line of this list: $kind $path" >&2; return 1; }
+		[[ $kind != f ]] || grep -qxF "f $path" "$keep" || rm -f "$dest$path"
+	done <"$1"
+	while IFS=' ' read -r kind path; do
+		[[ $kind != d ]] || grep -qxF "d $path" "$keep" || rmdir "$dest$path" 2>/dev/null || true
+	done < <(tac "$1")
+}
 
-case $2 in
-/usr | /usr/local) units="$root/lib/systemd/system" ;;
-*) units="$1/etc/systemd/system" ;;
-esac
-here() { sed "s|=/usr/local/bin/safe-run |=$2/bin/safe-run |" "$1"; }
-install -d -m 0755 "$units"
-here packaging/safe-run-restore.service "$2" | install -m 0644 /dev/stdin "$units/safe-run-restore.service"
-for example in packaging/examples/*; do
-	here "$example" "$2" | install -m 0644 /dev/stdin "$root/share/doc/safe-run/examples/${example##*/}"
-done
+if [[ $uninstall ]]; then
+	[[ -f $dest$list ]] || { echo "nothing is installed here: there is no $dest$list" >&2; exit 1; }
+	if [[ -z $dest && $(id -u) = 0 && -d /run/safe-run ]]; then
+		[[ -z $("$root/bin/safe-run" ps -q) ]] || {
+			echo "containers run; stop them first: safe-run stop \$(safe-run ps -q)" >&2; exit 1; }
+		"$root/bin/safe-run" engine stop >/dev/null
+	fi
+	was=$(mktemp)
+	trap 'rm -f "$was"' EXIT
+	cp "$dest$list" "$was"
+	gone "$was"
+	echo "removed from $dest$prefix. Images, volumes, containers and the policy are kept: /var/lib/safe-run, /etc/safe-run" >&2
+	exit
+fi
 
-install -d -m 0755 "$root/share/man/man1" "$root/share/bash-completion/completions"
-build/safe-run __man | install -m 0644 /dev/stdin "$root/share/man/man1/safe-run.1"
-build/safe-run completion bash | install -m 0644 /dev/stdin "$root/share/bash-completion/completions/safe-run"
+new=$(mktemp -d)
+trap 'rm -rf "$new"' EXIT
+tree=$here
+[[ -f $here/bin/safe-run ]] || { tree=$new/tree; "$here/stage.sh" "$tree"; }
+
+units=$root/lib/systemd/system
+[[ $prefix = /usr || $prefix = /usr/local ]] || units=/etc/systemd/system
+# place FILE: where a file or directory of the tree goes.
+place() {
+	case $1 in
+	etc | etc/*) echo "/$1" ;;
+	lib/systemd/system | lib/systemd/system/*) echo "$units${1#lib/systemd/system}" ;;
+	lib/systemd) dirname "$units" ;;
+	*) echo "$root/$1" ;;
+	esac
+}
+# made PATH: makes a directory, and those above it, and lists those that are
+# new, or were when it was installed before.
+made() {
+	local d=$1
+	[[ -n $d && $d != / ]] || return 0
+	made "${d%/*}"
+	if [[ ! -d $dest$d ]]; then install -d -m 0755 "$dest$d"; echo "d $d" >>"$new/list"
+	elif grep -qxF "d $d" "$new/before"; then grep -qxF "d $d" "$new/list" || echo "d $d" >>"$new/list"; fi
+}
+
+: >"$new/list"
+if [[ -f $dest$list ]]; then cp "$dest$list" "$new/before"; else : >"$new/before"; fi
+# DESTDIR itself is nobody's to remove.
+[[ -z $dest ]] || install -d "$dest"
+while IFS= read -r f; do
+	to=$(place "$f")
+	if [[ -d $tree/$f ]]; then made "$to"; continue; fi
+	made "${to%/*}"
+	mode=0644
+	[[ ! -x $tree/$f ]] || mode=0755
+	# Into a new file, that takes the place of the old one: it may be running.
+	case $f in
+	lib/systemd/* | share/doc/safe-run/examples/*) sed "s|=/usr/local/bin/safe-run |=$root/bin/safe-run |" "$tree/$f" >"$new/file" ;;
+	share/doc/safe-run/purge.sh) sed "s|^program=.*|program=$root/bin/safe-run|" "$tree/$f" >"$new/file" ;;
+	*) cp "$tree/$f" "$new/file" ;;
+	esac
+	install -m $mode "$new/file" "$dest$to.new"
+	mv -f "$dest$to.new" "$dest$to"
+	echo "f $to" >>"$new/list"
+done < <(cd "$tree" && find . -mindepth 1 | sed 's|^\./||' | grep -vx install.sh | sort)
+echo "f $list" >>"$new/list"
+install -m 0644 "$new/list" "$dest$list"
+gone "$new/before" "$new/list"
+echo "installed to $dest$prefix" >&2

@@ -1,7 +1,7 @@
 package profiles
 
 import (
-	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -87,14 +87,34 @@ func narrow(rules []specs.LinuxSyscall, o Options) ([]specs.LinuxSyscall, error)
 			out = append(out, group)
 		}
 	}
-	seen := map[string]bool{}
-	for _, r := range conditional {
-		if key := fmt.Sprint(r.Names, r.Action, r.Args); !seen[key] {
-			seen[key] = true
+	return append(append(out, needed(conditional)...), denials...), nil
+}
+
+// needed leaves out rules that permit nothing that another one of them does
+// not: joining the alternatives of a file with our own makes many.
+func needed(rules []specs.LinuxSyscall) (out []specs.LinuxSyscall) {
+	of := map[string][]int{}
+	for i, r := range rules {
+		of[r.Names[0]] = append(of[r.Names[0]], i)
+	}
+	for i, r := range rules {
+		spare := slices.ContainsFunc(of[r.Names[0]], func(j int) bool {
+			o := rules[j]
+			return i != j && o.Action == r.Action && within(r.Args, o.Args) && (j < i || !within(o.Args, r.Args))
+		})
+		if !spare {
 			out = append(out, r)
 		}
 	}
-	return append(out, denials...), nil
+	return out
+}
+
+// within says whether all that meets the conditions a meets b; false may also
+// mean that it is not known.
+func within(a, b []specs.LinuxSeccompArg) bool {
+	return !slices.ContainsFunc(b, func(want specs.LinuxSeccompArg) bool {
+		return !slices.ContainsFunc(a, func(has specs.LinuxSeccompArg) bool { return has.Index == want.Index && implies(has, want) })
+	})
 }
 
 // ruleKinds are the kinds of rules a file has for one syscall.
@@ -156,6 +176,9 @@ func intersect(name string, ours, theirs []specs.LinuxSeccompArg) (args []specs.
 			args[i] = t
 		case excludes(args[i], t):
 			return nil, false, nil
+		case args[i].Op == specs.OpMaskedEqual && t.Op == specs.OpMaskedEqual:
+			args[i].Value |= t.Value
+			args[i].ValueTwo |= t.ValueTwo
 		default:
 			return nil, false, fail.New(fail.Usage,
 				"seccomp profile: the condition on argument %d of %s cannot be joined with the built-in one", t.Index, name).
@@ -173,8 +196,45 @@ func implies(a, b specs.LinuxSeccompArg) bool {
 		return meets(b, a.Value)
 	case a.Op == specs.OpMaskedEqual && b.Op == specs.OpMaskedEqual:
 		return b.Value&^a.Value == 0 && a.ValueTwo&b.Value == b.ValueTwo
+	case a.Op == b.Op && a.Value == b.Value && a.ValueTwo == b.ValueTwo:
+		return true
 	}
-	return a.Op == b.Op && a.Value == b.Value
+	low, high, is := interval(a)
+	if !is {
+		return false
+	}
+	if b.Op == specs.OpNotEqual {
+		return b.Value < low || b.Value > high
+	}
+	l, h, is := interval(b)
+	return is && l <= low && high <= h
+}
+
+// interval gives the values that meet an ordering condition, which are low to
+// high; is tells that it is one, and that there are any.
+func interval(c specs.LinuxSeccompArg) (low, high uint64, is bool) {
+	low, high = 0, math.MaxUint64
+	switch c.Op {
+	case specs.OpEqualTo:
+		low, high = c.Value, c.Value
+	case specs.OpLessThan:
+		if c.Value == 0 {
+			return 0, 0, false
+		}
+		high = c.Value - 1
+	case specs.OpLessEqual:
+		high = c.Value
+	case specs.OpGreaterThan:
+		if c.Value == math.MaxUint64 {
+			return 0, 0, false
+		}
+		low = c.Value + 1
+	case specs.OpGreaterEqual:
+		low = c.Value
+	default:
+		return 0, 0, false
+	}
+	return low, high, true
 }
 
 // excludes says whether no value meets both.
@@ -188,7 +248,9 @@ func excludes(a, b specs.LinuxSeccompArg) bool {
 		common := a.Value & b.Value
 		return a.ValueTwo&common != b.ValueTwo&common
 	}
-	return false
+	low, high, is := interval(a)
+	l, h, are := interval(b)
+	return is && are && (high < l || h < low)
 }
 
 // meets evaluates a condition as the filter does, in 64 bits.

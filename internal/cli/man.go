@@ -20,6 +20,7 @@ type ManVerb struct {
 	Short, Long string      // Long may be empty. Its lines that begin with a blank are kept as they are
 	Flags       [][2]string // a flag with its argument, and what it does
 	Verbs       []ManVerb   // further words
+	Example     string      // command lines, printed as they are
 	Verbatim    string      // a help text that is printed as it is
 }
 
@@ -136,6 +137,9 @@ func ManOf(w io.Writer, m Manual, v ManVerb) error {
 		p.section("COMMANDS", "")
 		p.further(v.Verbs)
 	}
+	if v.Example != "" {
+		p.section("EXAMPLES", ".nf\n"+lines(v.Example)+".fi")
+	}
 	p.section("SEE ALSO", `\fBsafe\-run\fR(1)`)
 	_, err := io.WriteString(w, p.String())
 	return err
@@ -145,6 +149,9 @@ func (p *page) further(verbs []ManVerb) {
 	for _, v := range verbs {
 		fmt.Fprintf(p, ".SS %s\n%s\n.PP\n%s\n", roff(v.Path), v.synopsis(), v.description())
 		p.flags(".PP\nOptions:\n", v.Flags)
+		if v.Example != "" {
+			p.WriteString(".PP\n.nf\n" + lines(v.Example) + ".fi\n")
+		}
 		p.further(v.Verbs)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/signal"
@@ -24,6 +25,12 @@ type Options struct {
 	Environ []string   // NAME=VALUE for safe-run itself, of plain characters
 	Restart string     // value of Restart=; "": what the workload's policy says, on-failure if it says nothing
 	Image   spec.Image // what is known of the image; the zero value if nothing is
+
+	// Requires are units that have to be there first, and stop this one when
+	// they are stopped; Wants are units that are started first, whatever comes of
+	// them.
+	Requires, Wants []string
+	Before          [][]string // commands that run first and may fail
 }
 
 const (
@@ -58,6 +65,11 @@ func Service(w spec.Workload, o Options) (string, error) {
 		return "", fail.New(fail.Usage, "%.40q is not a value for Restart=", o.Restart).
 			Hint("it takes no, always, on-success, on-failure, on-abnormal, on-abort or on-watchdog")
 	}
+	for _, u := range slices.Concat(o.Requires, o.Wants) {
+		if base, is := strings.CutSuffix(u, ".service"); !is || !matches(name, base) {
+			return "", fail.New(fail.Usage, "%.128q is not the name of a service", u)
+		}
+	}
 	for _, e := range o.Environ {
 		if strings.Trim(e, bare) != "" {
 			return "", fail.New(fail.Usage, "%.128q is not plain enough for Environment=", e)
@@ -85,8 +97,11 @@ func Service(w spec.Workload, o Options) (string, error) {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("[Unit]")
 	line("Description=Container %s", w.Name)
-	line("Wants=network-online.target")
-	line("After=network-online.target")
+	for _, d := range o.Requires {
+		line("Requires=%s", d)
+	}
+	line("Wants=%s", strings.Join(append([]string{"network-online.target"}, o.Wants...), " "))
+	line("After=%s", strings.Join(slices.Concat([]string{"network-online.target"}, o.Requires, o.Wants), " "))
 	if policy.Name == spec.RestartOnFailure && policy.Max > 0 && o.Restart == "" {
 		line("StartLimitIntervalSec=1d")
 		line("StartLimitBurst=%d", policy.Max+1)
@@ -109,6 +124,17 @@ func Service(w spec.Workload, o Options) (string, error) {
 	}
 	for _, e := range o.Environ {
 		line("Environment=%s", e)
+	}
+	for _, command := range o.Before {
+		var quoted []string
+		for _, w := range command {
+			q, err := Word(w)
+			if err != nil {
+				return "", err
+			}
+			quoted = append(quoted, q)
+		}
+		line("ExecStartPre=-%s", strings.Join(quoted, " "))
 	}
 	line("ExecStart=%s", exec)
 	restart := restartOf(policy, o.Restart)
@@ -162,6 +188,27 @@ func restartOf(p spec.RestartPolicy, asked string) string {
 	}
 	return "on-failure"
 }
+
+// PolicyOf turns systemd's Restart= into docker's policy, with how often a unit
+// may start before it is left alone; 0 is not said. The nearest is given, and
+// whether it means the same.
+func PolicyOf(restart string, burst int) (p spec.RestartPolicy, exact bool) {
+	switch restart {
+	case "", "no":
+		return spec.RestartPolicy{}, true
+	case "always":
+		return spec.RestartPolicy{Name: spec.RestartAlways}, true
+	case "on-failure":
+		return spec.RestartPolicy{Name: spec.RestartOnFailure, Max: max(0, burst-1)}, true
+	case "on-success":
+		return spec.RestartPolicy{}, false
+	}
+	return spec.RestartPolicy{Name: spec.RestartOnFailure}, false
+}
+
+// StopTimeoutOf turns TimeoutStopSec= into seconds for the program, by what
+// Service adds for what comes after it.
+func StopTimeoutOf(seconds int) int { return max(1, seconds-stopSlack) }
 
 func stopLimit(seconds *int) string {
 	switch {

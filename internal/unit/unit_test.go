@@ -339,7 +339,7 @@ func dumpedWords(t *testing.T, line string) (words []string) {
 				b = append(b, line[i])
 				continue
 			}
-			n, out, err := systemdEscape(line[i:])
+			n, out, err := escape(line[i:])
 			if err != nil {
 				t.Fatalf("%v: %.20q", err, line[i:])
 			}

@@ -42,7 +42,47 @@ func (v Volumes) dir(name string) string { return filepath.Join(string(v), name)
 // lose it to a removal at the same time: see Drop.
 func (v Volumes) Ensure(ctx context.Context, name string, fill func(dir string) error) error {
 	_, err := v.ensure(ctx, name, nil, fill)
+	if err == nil {
+		err = v.first(ctx, name, fill)
+	}
 	return err
+}
+
+// fresh is a file beside the data of a volume that was made by hand and that no
+// container had yet.
+const fresh = "fresh"
+
+// first fills a volume that was made by hand, as docker does with one that is
+// empty when it is first used.
+func (v Volumes) first(ctx context.Context, name string, fill func(dir string) error) error {
+	path, mark := v.Path(name), filepath.Join(v.dir(name), fresh)
+	if _, err := os.Lstat(mark); err != nil {
+		return nil
+	}
+	unlock, err := lock(ctx, v.dir(name), unix.LOCK_EX, false)
+	if err != nil {
+		return fail.Wrap(fail.HostCannot, err, "volume %s", name)
+	}
+	defer unlock()
+	if _, err := os.Lstat(mark); err != nil {
+		return nil // another one was first
+	}
+	there, err := os.ReadDir(path)
+	if err == nil && len(there) > 0 { // somebody has put something into it
+		return fail.Wrap(fail.HostCannot, os.Remove(mark), "volume %s", name)
+	}
+	tmp := path + ".new"
+	err = errors.Join(err, os.RemoveAll(tmp), os.Mkdir(tmp, 0o755))
+	if err == nil {
+		err = os.Chmod(tmp, 0o755) // whatever the umask
+	}
+	if err == nil {
+		if err := fill(tmp); err != nil {
+			return errors.Join(err, os.RemoveAll(tmp))
+		}
+		err = errors.Join(unix.Rename(tmp, path), os.Remove(mark)) // os.Rename takes no directory that is there
+	}
+	return fail.Wrap(fail.HostCannot, err, "volume %s", name)
 }
 
 // ensure also keeps m with a volume it makes; made says that it did.
@@ -77,7 +117,7 @@ func (v Volumes) ensure(ctx context.Context, name string, m *meta, fill func(dir
 		err = os.Chmod(tmp, 0o755) // whatever the umask
 	}
 	if err == nil && m != nil {
-		err = m.write(dir)
+		err = errors.Join(m.write(dir), os.WriteFile(filepath.Join(dir, fresh), nil, 0o600))
 	}
 	if err != nil {
 		err = fail.Wrap(fail.HostCannot, err, "volume %s", name)

@@ -52,6 +52,44 @@ func TestEnsureAtTheSameTime(t *testing.T) {
 	}
 }
 
+// A volume made by hand is filled when a container has it first, and never
+// again; what somebody has put into it stays.
+func TestEnsureFillsWhatWasCreated(t *testing.T) {
+	v, ctx := volumesIn(t), context.Background()
+	fills := 0
+	fill := func(dir string) error {
+		fills++
+		return os.WriteFile(filepath.Join(dir, "of the image"), nil, 0o600)
+	}
+	for _, name := range []string{"data", "used"} {
+		if _, err := v.Create(ctx, name, map[string]string{"a": "b"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(v.Path("used"), "mine"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	if err := v.Ensure(ctx, "data", func(string) error { return broken }); !errors.Is(err, broken) {
+		t.Errorf("%v", err)
+	}
+	for range 2 {
+		if err := errors.Join(v.Ensure(ctx, "data", fill), v.Ensure(ctx, "used", fill)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(filepath.Join(v.Path("data"), "of the image")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	vol, err := v.Load("data")
+	if err != nil || fills != 1 || vol.Labels["a"] != "b" {
+		t.Errorf("filled %d times, %+v, %v", fills, vol, err)
+	}
+	if _, err := os.Lstat(filepath.Join(v.Path("used"), "of the image")); err == nil {
+		t.Error("filled although there was something in it")
+	}
+}
+
 // What a crash left is no volume.
 func TestEnsureAfterACrash(t *testing.T) {
 	v := volumesIn(t)

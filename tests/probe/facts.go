@@ -16,6 +16,7 @@ type facts struct {
 	Capabilities map[string]string // set -> hex mask, as in /proc/self/status
 	NoNewPrivs   string
 	Seccomp      string // 0 off, 1 strict, 2 filter
+	Filters      string // how many seccomp filters
 	LSM          string
 	UIDMap       [][3]uint64
 	GIDMap       [][3]uint64
@@ -78,7 +79,7 @@ func gather() facts {
 	status := statusFields(string(text))
 	f := facts{
 		UID: os.Getuid(), GID: os.Getgid(), Capabilities: map[string]string{}, Limits: map[string]string{},
-		NoNewPrivs: status["NoNewPrivs"], Seccomp: status["Seccomp"],
+		NoNewPrivs: status["NoNewPrivs"], Seccomp: status["Seccomp"], Filters: status["Seccomp_filters"],
 		UIDMap: idMap("/proc/self/uid_map"), GIDMap: idMap("/proc/self/gid_map"),
 	}
 	f.Groups, _ = os.Getgroups()

@@ -59,7 +59,7 @@ part_install() {
 	check 'still enabled' 0 enabled systemctl is-enabled safe-run-restore
 
 	check 'remove' 0 'stopping 2 container\(s\): (.*\n)*.*stopping the unit box.service' apt-get remove -y safe-run
-	check 'no process is left' 1 '^\n$' pgrep -a 'safe-run|containerd'
+	check 'no process is left' 1 '^\n$' pgrep -fa '^(safe-run|/usr/bin/safe-run|/usr/lib/safe-run/)'
 	check 'the data is' 0 '' test -d /var/lib/safe-run/containers -a -f /etc/safe-run/policy.yaml
 	check 'and again' 0 '' dpkg -i "$deb"
 	check 'start the unit' 0 '' timeout 200 systemctl start box

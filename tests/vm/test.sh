@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs guest.sh in a virtual Debian with systemd, cgroup v2 and AppArmor, which is built in build/vm the first time: each kernel in
 # a machine of its own, all at once. Emulated: what there is time for in 25 minutes, or with VM_ALL=1 everything, which takes hours.
-# VM_KERNELS="6.12 6.1", VM_PARTS="basics units threats e2e packages", VM_SYSTEMD="parts of units.sh", VM_TESTS="regular expression" (of
+# VM_KERNELS="6.12 6.1", VM_PARTS="install basics units threats e2e packages", VM_SYSTEMD="parts of units.sh", VM_TESTS="regular expression" (of
 # compiled tests). The results of tests/threats go to build/vm/results/KERNEL, all that tests said to build/vm/results/KERNEL.logs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -26,7 +26,8 @@ for t in build/vm-tests/*.test; do # each in a folder of its own, as deep as its
 	cp -a "$t" "$share/tests/$name/"
 	[[ ! -d tests/$name/testdata ]] || cp -a "tests/$name/testdata" "$share/tests/$name/"
 done
-cp -a packaging docs README.md LICENSE tests/vm/{guest,units,apparmor}.sh "$share/"
+cp -a packaging docs README.md LICENSE tests/vm/{guest,units,apparmor,packages}.sh "$share/"
+cp -a build/packages/*_amd64.deb "$share/"
 settings=$(for v in VM_ALL VM_PARTS VM_TESTS VM_SYSTEMD; do printf '%s=%q ' "$v" "${!v:-}"; done)
 results=$VM_DIR/results
 # boot KERNEL: its machine, and what it brings back.
