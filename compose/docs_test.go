@@ -153,7 +153,7 @@ secrets:
     cap_add:
       - SYS_TIME
 `, []string{"--cap-add=NET_RAW", "--cap-add=NET_ADMIN", "--cap-add=SYS_TIME"}, []string{
-			"compose.yaml:10 services.chrony.cap_add[0]", "compose.yaml:5 services.tcpdump.cap_add[1]",
+			"compose.yaml:10 services.chrony.cap_add[0]", "compose.yaml:10 services.chrony.cap_add[0]", "compose.yaml:5 services.tcpdump.cap_add[1]",
 		}},
 		{"node", `version: '3'
 services:

@@ -8,7 +8,6 @@ import (
 	"github.com/safe-run/safe-run/internal/cli"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/policy"
-	"github.com/safe-run/safe-run/spec"
 )
 
 // Judge asks the policy about all services by what their flags say: no file is
@@ -109,25 +108,7 @@ func (b *bench) ask(words ...string) ([]policy.Refusal, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := inv.Workload
-	rq := policy.Request{
-		Workload: w, Site: b.site, Profile: w.Profile, Provisional: true,
-		Host:    spec.Features{AppArmor: true},
-		Sources: map[int]spec.Source{}, DeviceSources: map[int]spec.Source{},
-		CheckSeccomp: func([]byte) error { return nil },
-	}
-	for i, m := range w.Mounts {
-		if m.Type == spec.MountBind {
-			rq.Sources[i] = policy.Spelled(m.Source)
-		}
-	}
-	for i, d := range w.Devices {
-		if !d.CDI {
-			rq.DeviceSources[i] = policy.SpelledDevice(d.Host)
-		}
-	}
-	_, refusals := policy.Review(rq)
-	return refusals, nil
+	return policy.ReviewSpelled(inv.Workload, b.site), nil
 }
 
 // most is how many flags a service may have for each to be tried without.
@@ -163,8 +144,13 @@ func (b *bench) owner(r policy.Refusal) Flag {
 			return f
 		}
 	}
-	if len(b.s.Flags) <= most {
+	named := strings.FieldsFunc(r.Flag, func(c rune) bool { return c == ' ' || c == '=' })
+	for _, first := range []bool{true, false} { // the flag the refusal speaks of, then any
 		for i, f := range slices.Backward(b.s.Flags) {
+			name, _, _ := strings.Cut(f.Word, "=")
+			if len(b.s.Flags) > most || first != (len(named) > 0 && name == named[0]) {
+				continue
+			}
 			if without, err := b.ask(b.words(i)...); err == nil && !slices.ContainsFunc(without, same) {
 				return f
 			}

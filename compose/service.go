@@ -103,6 +103,7 @@ func (m *maker) service() {
 		}
 		m.wrong(fmt.Sprintf("there is one container of a service, and not %d", n), "write another service that extends this one; profiles put a service off", nil, key...)
 	}
+	m.own()
 	m.out.Hash = m.out.hash(m.stamps)
 	m.out.Flags = append(m.out.Flags, Flag{Word: "--label=" + reserved + "config-hash=" + m.out.Hash, Place: m.out.Place})
 }

@@ -59,7 +59,7 @@ func (r *run) input(f facts, files spec.HostFiles) (spec.Input, error) {
 	return spec.Input{
 		CgroupParent: r.unitCgroup(),
 		ID:           r.rec.ID, Workload: w, Image: r.Image, User: u, IDs: r.rec.Block,
-		Host: r.Host, Limits: r.Limits, Grants: r.Grants, Mounts: r.resolvedMounts(), Files: files, DeviceSources: r.deviceSources(), BlockDevices: r.BlockDevices,
+		Host: r.Host, Limits: r.Limits, Grants: r.Grants, Mounts: f.placed(r.resolvedMounts()), Files: files, DeviceSources: r.deviceSources(), BlockDevices: r.BlockDevices,
 		JoinNetwork: r.joined.path(), JoinSysfs: r.joined.sysfsPath(r.entry),
 		AppArmorProfile: r.AppArmorProfile, SELinuxLabel: r.SELinuxLabel, SELinuxMountLabel: r.SELinuxMountLabel,
 	}, nil
@@ -93,6 +93,17 @@ func (r *run) resolvedMounts() []spec.ResolvedMount {
 		out = append(out, rm)
 	}
 	return out
+}
+
+// placed puts mounts where their targets lead in the image: Debian's /var/run is
+// a link to /run, and what is mounted at either stands for our own tmpfs there.
+func (f facts) placed(mounts []spec.ResolvedMount) []spec.ResolvedMount {
+	for i, m := range mounts {
+		if to := f.Leads[m.Target]; to != "" {
+			mounts[i].Target = to
+		}
+	}
+	return mounts
 }
 
 // mapped are the sources mountSources idmapped.

@@ -73,6 +73,13 @@ func namespaceRules() []Rule {
 					}
 					found = append(found, when(mode(typed) == "host", f)...)
 				}
+				if flag, name, needs := needsHostUsers(r); ns.what == "userns" && needs && len(found) == 0 {
+					found = append(found, Finding{
+						Flag: flag, Need: allow(ns.allow),
+						Why: ns.why + "; the kernel looks for " + name + " there, and in the container's own it would have no effect",
+						Safer: "leave it out: programs that ask for it out of habit run without",
+					})
+				}
 				return found
 			},
 		})

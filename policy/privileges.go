@@ -195,15 +195,7 @@ func capabilityRules() []Rule {
 				if c.class != capHost {
 					return nil
 				}
-				f := Finding{
-					Flag: flag,
-					Why:  c.why + ": the kernel asks for it in the host's user namespace, so in the container's own it would have no effect",
-				}
-				if mode(r.Workload.UserNSMode) == "host" {
-					f.Why = c.why
-					f.Need = Need{Key: "capabilities", Value: "CAP_" + name}
-				}
-				return []Finding{f}
+				return []Finding{{Flag: flag, Why: c.why, Need: Need{Key: "capabilities", Value: "CAP_" + name}}}
 			}),
 		},
 		{
@@ -214,23 +206,36 @@ func capabilityRules() []Rule {
 				if !ofSharedNetwork(r, name) {
 					return nil
 				}
-				whose := "the host's"
-				if joinedNetwork(r) {
-					whose = "the other container's"
+				if hostNetwork(r) {
+					return []Finding{{Flag: flag, Why: "power over the host's network", Need: Need{Key: "capabilities", Value: "CAP_" + name}}}
 				}
 				f := Finding{
 					Flag: flag,
-					Why: "power over " + whose + " network: the kernel asks for it in the user namespace that network belongs to, " +
+					Why: "power over the other container's network: the kernel asks for it in the user namespace that network belongs to, " +
 						"so in the container's own it would have no effect",
 				}
 				if mode(r.Workload.UserNSMode) == "host" {
-					f.Why = "power over " + whose + " network"
+					f.Why = "power over the other container's network"
 					f.Need = Need{Key: "capabilities", Value: "CAP_" + name}
 				}
 				return []Finding{f}
 			}),
 		},
 	}
+}
+
+// needsHostUsers is the first of the capabilities asked for that the kernel
+// looks for in the host's user namespace: who asks for it asks to run there, as
+// docker's containers do.
+func needsHostUsers(r *Request) (flag, name string, needs bool) {
+	for _, typed := range r.Workload.CapAdd {
+		name := capName(typed)
+		c, known := findCapability(name)
+		if known && c.class == capHost || hostNetwork(r) && ofSharedNetwork(r, name) {
+			return "--cap-add " + shown(typed), name, true
+		}
+	}
+	return "", "", false
 }
 
 // ofSharedNetwork says whether a capability is asked for in the user namespace

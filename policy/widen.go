@@ -7,7 +7,8 @@ func GrantableCapabilities(r Request) (names []string) {
 	for _, c := range capabilities() {
 		one := r
 		one.Workload.CapAdd = []string{c.name}
-		permitted := true
+		_, _, moves := needsHostUsers(&one)
+		permitted := !moves || mode(one.Workload.UserNSMode) == "host" // it is not moved there to see what it would do
 		for _, rule := range capabilityRules() {
 			for _, f := range rule.Check(&one) {
 				permitted = permitted && site.permits(f.Need)

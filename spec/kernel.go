@@ -93,8 +93,7 @@ type namespacesOf struct {
 
 func ownNamespaces(in Input) (namespacesOf, error) {
 	w, g := in.Workload, in.Grants
-	user, err := mode("--userns", w.UserNSMode, g.HostUserNS, "private")
-	if err != nil {
+	if _, err := mode("--userns", w.UserNSMode, g.HostUserNS, "private"); err != nil {
 		return namespacesOf{}, err
 	}
 	pid, err := mode("--pid", w.PIDMode, g.HostPID, "private")
@@ -116,14 +115,12 @@ func ownNamespaces(in Input) (namespacesOf, error) {
 	if err != nil {
 		return namespacesOf{}, err
 	}
-	return namespacesOf{user: !user, pid: !pid, ipc: !ipc, uts: !uts, network: network, join: in.JoinNetwork}, nil
+	return namespacesOf{user: !hostUserNS(in), pid: !pid, ipc: !ipc, uts: !uts, network: network, join: in.JoinNetwork}, nil
 }
 
-// hostUserNS: asked for and granted.
-func hostUserNS(in Input) bool {
-	host, err := mode("--userns", in.Workload.UserNSMode, in.Grants.HostUserNS, "private")
-	return host && err == nil
-}
+// hostUserNS: the policy grants it only where it is needed, which a capability
+// can be the reason for as well as the flag.
+func hostUserNS(in Input) bool { return in.Grants.HostUserNS }
 
 // list gives the namespaces to create or join. The cgroup and mount namespaces are
 // always own. A time namespace is not made: without offsets it isolates

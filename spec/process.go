@@ -236,11 +236,13 @@ func processUser(in Input) (specs.User, error) {
 			u.AdditionalGids = append(u.AdditionalGids, gid)
 		}
 	}
+	last := uint32(maxID)
 	if !hostUserNS(in) {
-		for _, id := range append([]uint32{u.UID}, u.AdditionalGids...) {
-			if id >= in.IDs.Size {
-				return specs.User{}, fail.New(fail.HostCannot, "id %d is not in the container's user namespace, which has ids 0 to %d", id, in.IDs.Size-1)
-			}
+		last = in.IDs.Size - 1
+	}
+	for _, id := range append([]uint32{u.UID}, u.AdditionalGids...) {
+		if id > last {
+			return specs.User{}, fail.New(fail.HostCannot, "id %d is not in the container's user namespace, which has ids 0 to %d", id, last)
 		}
 	}
 	return u, nil

@@ -198,8 +198,12 @@ func readVolumes(d *words.Draft, root, list *yaml.Node) {
 			fields = append(fields, "readonly")
 		}
 		for _, k := range [][3]string{
-			{"bind", "propagation", "bind-propagation"}, {"bind", "recursive", "bind-recursive"}, {"volume", "subpath", "volume-subpath"}, {"image", "subpath", "image-subpath"},
-			{"tmpfs", "size", "tmpfs-size"}, {"tmpfs", "mode", "tmpfs-mode"},
+			{"bind", "propagation", "bind-propagation"},
+			{"bind", "recursive", "bind-recursive"},
+			{"volume", "subpath", "volume-subpath"},
+			{"image", "subpath", "image-subpath"},
+			{"tmpfs", "size", "tmpfs-size"},
+			{"tmpfs", "mode", "tmpfs-mode"},
 		} {
 			if v := at(item, k[0], k[1]); v != nil && kind == k[0] {
 				fields = append(fields, k[2]+"="+text(v))

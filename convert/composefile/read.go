@@ -113,6 +113,10 @@ func load(files []convert.File, o convert.Options) ([]convert.Found, []convert.L
 func FromProject(p *compose.Project, files []convert.File, o convert.Options) ([]convert.Found, []convert.Loss) {
 	var found []convert.Found
 	var losses []convert.Loss
+	resolved, err := document(p.Config)
+	if err != nil {
+		losses = append(losses, convert.Loss{What: extension, Why: err.Error()})
+	}
 	for _, s := range p.Services {
 		d := words.Draft{Name: words.Name(s.Name), Line: s.Place.Line, Image: s.Image, Args: s.Args}
 		for _, flag := range s.Flags {
@@ -120,6 +124,13 @@ func FromProject(p *compose.Project, files []convert.File, o convert.Options) ([
 				continue
 			}
 			d.Said = append(d.Said, words.Parse(flag.Word))
+		}
+		own := at(resolved, "services", s.Name, extension, "flags")
+		if d.Kept, err = words.Flags(texts(own)); err != nil {
+			losses = append(losses, convert.Loss{Container: d.Name, What: extension + ".flags", Why: err.Error()})
+		}
+		if own != nil && at(resolved, "services", s.Name, "container_name") == nil {
+			d.Said = slices.DeleteFunc(d.Said, func(f words.Flag) bool { return f.Name == "name" })
 		}
 		for _, dep := range s.DependsOn {
 			for name, condition := range conditions() {

@@ -3,7 +3,6 @@ package composefile
 import (
 	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/safe-run/safe-run/convert"
@@ -33,17 +32,61 @@ func simple() []struct {
 		key, flag string
 		kind
 	}{
-		{"container_name", "name", word}, {"hostname", "hostname", word}, {"domainname", "domainname", word}, {"platform", "platform", word}, {"pull_policy", "pull", word},
-		{"user", "user", word}, {"group_add", "group-add", list}, {"working_dir", "workdir", word}, {"init", "init", truth}, {"tty", "tty", truth}, {"stdin_open", "interactive", truth},
-		{"environment", "env", list}, {"labels", "label", list}, {"annotations", "annotation", list},
-		{"privileged", "privileged", truth}, {"cap_drop", "cap-drop", list}, {"cap_add", "cap-add", list}, {"security_opt", "security-opt", list}, {"read_only", "read-only", truth},
-		{"tmpfs", "tmpfs", list}, {"shm_size", "shm-size", word}, {"mem_limit", "memory", word}, {"memswap_limit", "memory-swap", word}, {"mem_reservation", "memory-reservation", word},
-		{"mem_swappiness", "memory-swappiness", number}, {"pids_limit", "pids-limit", number}, {"cpus", "cpus", word}, {"cpu_shares", "cpu-shares", number}, {"cpu_period", "cpu-period", number},
-		{"cpu_quota", "cpu-quota", number}, {"cpu_rt_period", "cpu-rt-period", number}, {"cpu_rt_runtime", "cpu-rt-runtime", number}, {"cpuset", "cpuset-cpus", word},
-		{"oom_score_adj", "oom-score-adj", number}, {"oom_kill_disable", "oom-kill-disable", truth}, {"devices", "device", list}, {"device_cgroup_rules", "device-cgroup-rule", list}, {"sysctls", "sysctl", list},
-		{"runtime", "runtime", word}, {"pid", "pid", word}, {"ipc", "ipc", word}, {"uts", "uts", word}, {"userns_mode", "userns", word}, {"cgroup", "cgroupns", word}, {"cgroup_parent", "cgroup-parent", word},
-		{"ports", "publish", list}, {"expose", "expose", list}, {"extra_hosts", "add-host", list}, {"dns", "dns", list}, {"dns_search", "dns-search", list}, {"dns_opt", "dns-option", list},
-		{"volumes_from", "volumes-from", list}, {"restart", "restart", word}, {"stop_signal", "stop-signal", word}, {"stop_grace_period", "stop-timeout", word},
+		{"container_name", "name", word},
+		{"hostname", "hostname", word},
+		{"domainname", "domainname", word},
+		{"platform", "platform", word},
+		{"pull_policy", "pull", word},
+		{"user", "user", word},
+		{"group_add", "group-add", list},
+		{"working_dir", "workdir", word},
+		{"init", "init", truth},
+		{"tty", "tty", truth},
+		{"stdin_open", "interactive", truth},
+		{"environment", "env", list},
+		{"labels", "label", list},
+		{"annotations", "annotation", list},
+		{"privileged", "privileged", truth},
+		{"cap_drop", "cap-drop", list},
+		{"cap_add", "cap-add", list},
+		{"security_opt", "security-opt", list},
+		{"read_only", "read-only", truth},
+		{"tmpfs", "tmpfs", list},
+		{"shm_size", "shm-size", word},
+		{"mem_limit", "memory", word},
+		{"memswap_limit", "memory-swap", word},
+		{"mem_reservation", "memory-reservation", word},
+		{"mem_swappiness", "memory-swappiness", number},
+		{"pids_limit", "pids-limit", number},
+		{"cpus", "cpus", word},
+		{"cpu_shares", "cpu-shares", number},
+		{"cpu_period", "cpu-period", number},
+		{"cpu_quota", "cpu-quota", number},
+		{"cpu_rt_period", "cpu-rt-period", number},
+		{"cpu_rt_runtime", "cpu-rt-runtime", number},
+		{"cpuset", "cpuset-cpus", word},
+		{"oom_score_adj", "oom-score-adj", number},
+		{"oom_kill_disable", "oom-kill-disable", truth},
+		{"devices", "device", list},
+		{"device_cgroup_rules", "device-cgroup-rule", list},
+		{"sysctls", "sysctl", list},
+		{"runtime", "runtime", word},
+		{"pid", "pid", word},
+		{"ipc", "ipc", word},
+		{"uts", "uts", word},
+		{"userns_mode", "userns", word},
+		{"cgroup", "cgroupns", word},
+		{"cgroup_parent", "cgroup-parent", word},
+		{"ports", "publish", list},
+		{"expose", "expose", list},
+		{"extra_hosts", "add-host", list},
+		{"dns", "dns", list},
+		{"dns_search", "dns-search", list},
+		{"dns_opt", "dns-option", list},
+		{"volumes_from", "volumes-from", list},
+		{"restart", "restart", word},
+		{"stop_signal", "stop-signal", word},
+		{"stop_grace_period", "stop-timeout", word},
 	}
 }
 
@@ -169,8 +212,11 @@ func ulimits(out *mapping, values []string) {
 // blkioKeys are those of blkio_config, with the names of their items.
 func blkioKeys() [][3]string {
 	return [][3]string{
-		{"weight_device", "blkio-weight-device", "weight"}, {"device_read_bps", "device-read-bps", "rate"}, {"device_write_bps", "device-write-bps", "rate"},
-		{"device_read_iops", "device-read-iops", "rate"}, {"device_write_iops", "device-write-iops", "rate"},
+		{"weight_device", "blkio-weight-device", "weight"},
+		{"device_read_bps", "device-read-bps", "rate"},
+		{"device_write_bps", "device-write-bps", "rate"},
+		{"device_read_iops", "device-read-iops", "rate"},
+		{"device_write_iops", "device-write-iops", "rate"},
 	}
 }
 
@@ -235,118 +281,6 @@ func health(out *mapping, w spec.Workload, values map[string][]string) {
 	}
 	if len(all) > 0 {
 		out.add("healthcheck", all)
-	}
-}
-
-// networks writes the networks in their order: the first has the default route.
-func networks(out *mapping, w spec.Workload, values map[string][]string, top *shared) {
-	if len(w.Networks) == 1 && !onNetwork(w.Networks[0]) {
-		out.add("network_mode", w.Networks[0].Name)
-		return
-	}
-	var all mapping
-	for i, n := range w.Networks {
-		top.networks[n.Name] = mapping{{"name", n.Name}, {"external", literal("true")}}
-		var one mapping
-		if len(n.Aliases) > 0 {
-			one.add("aliases", anys(n.Aliases))
-		}
-		for _, a := range [][2]string{{"ipv4_address", n.IP}, {"ipv6_address", n.IP6}, {"mac_address", n.MAC}} {
-			if a[1] != "" {
-				one.add(a[0], a[1])
-			}
-		}
-		if len(w.Networks) > 1 {
-			one.add("gw_priority", literal(strconv.Itoa(len(w.Networks)-i)))
-		}
-		all.add(n.Name, one)
-	}
-	out.add("networks", all)
-}
-
-// volumes writes each mount in the long form.
-func volumes(out *mapping, values []string, top *shared) {
-	var all []any
-	for _, v := range values {
-		fields, err := words.Fields(v)
-		if err != nil {
-			continue // it does not come back, and is kept
-		}
-		var one, of, labels mapping
-		kind := ""
-		for _, field := range fields {
-			key, value, _ := strings.Cut(field, "=")
-			switch key {
-			case "type":
-				kind = value
-				one.add(key, value)
-			case "source", "target":
-				one.add(key, value)
-			case "readonly":
-				one.add("read_only", literal("true"))
-			case "bind-propagation":
-				of.add("propagation", value)
-			case "bind-recursive":
-				of.add("recursive", value)
-			case "volume-nocopy":
-				of.add("nocopy", literal("true"))
-			case "volume-subpath", "image-subpath":
-				of.add("subpath", value)
-			case "volume-label":
-				name, value, _ := strings.Cut(value, "=")
-				labels.add(name, value)
-			}
-		}
-		if kind == "bind" {
-			of.add("create_host_path", literal("false"))
-		}
-		if len(labels) > 0 {
-			of.add("labels", labels)
-		}
-		if len(of) > 0 {
-			one.add(kind, of)
-		}
-		if kind == "volume" {
-			for _, p := range one {
-				if name, is := p.value.(string); is && p.key == "source" {
-					top.volumes[name] = mapping{{"name", name}}
-				}
-			}
-		}
-		all = append(all, one)
-	}
-	if len(all) > 0 {
-		out.add("volumes", all)
-	}
-}
-
-// secrets writes the files of secrets, each with a name of the container's.
-func secrets(out *mapping, c convert.Container, values []string, top *shared) {
-	var all []any
-	for _, v := range values {
-		fields, err := words.Fields(v)
-		if err != nil {
-			continue
-		}
-		var one mapping
-		id, file := "", ""
-		for _, field := range fields {
-			key, value, _ := strings.Cut(field, "=")
-			switch key {
-			case "id":
-				id = value
-			case "src":
-				file = value
-			default:
-				one.add(key, value)
-			}
-		}
-		name := c.Name + "_" + id
-		top.secrets[name] = mapping{{"file", file}}
-		all = append(all, append(mapping{{"source", name}, {"target", id}}, one...))
-	}
-	if len(all) > 0 {
-		out.add("secrets", all)
 	}
 }
 

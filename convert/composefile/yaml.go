@@ -143,7 +143,8 @@ func plain(n *yaml.Node, nodes *int, depth int) bool {
 func entries(n *yaml.Node) (out []struct {
 	key   string
 	value *yaml.Node
-}) {
+},
+) {
 	if n == nil || n.Kind != yaml.MappingNode {
 		return nil
 	}

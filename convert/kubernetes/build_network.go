@@ -8,11 +8,11 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/safe-run/safe-run/convert"
 	"github.com/safe-run/safe-run/internal/argv"
 	"github.com/safe-run/safe-run/spec"
 )
@@ -84,6 +84,7 @@ const (
 // ports writes the Service, and notes what is exposed.
 func (b *builder) ports() {
 	var published []onePort
+	b.twice()
 	for _, p := range b.w.Publish {
 		list := single(p)
 		taken := slices.ContainsFunc(list, func(o onePort) bool { return b.keys[o.key()] })
@@ -113,10 +114,34 @@ func (b *builder) ports() {
 	}
 	b.declare(published)
 	if list := servicePorts(published); len(list) > 0 {
+		name := serviceName(b.c.Name)
+		if open, _ := b.open(); len(open) > 0 && !b.onHost() {
+			name += "-published" // others of the project find it by its name, with all its ports
+		}
 		b.others = append(b.others, &corev1.Service{
-			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: b.meta(serviceName(b.c.Name)),
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: b.meta(slug(name, 63)),
 			Spec: corev1.ServiceSpec{Selector: b.selector(), Ports: list},
 		})
+	}
+}
+
+// twice carries the ports that are asked for more than once, each time.
+func (b *builder) twice() {
+	var words []string
+	for _, p := range b.w.Publish {
+		if exactly(p) || p.HostIP == (netip.Addr{}) && p.HostFirst == 0 && p.Ports.First == p.Ports.Last {
+			words = append(words, publishWord(p))
+		}
+	}
+	for _, e := range b.w.Expose {
+		words = append(words, word("expose", portText(e)))
+	}
+	slices.Sort(words)
+	for i, w := range words {
+		if i > 0 && w == words[i-1] {
+			b.carryWord(w)
+			b.flags = append(b.flags, w)
+		}
 	}
 }
 
@@ -158,19 +183,69 @@ func (b *builder) carryNetworks() {
 	if err != nil {
 		return
 	}
-	var plain []string
-	for _, w := range words {
+	open, _ := b.open()
+	said := true // each with its further names
+	for _, n := range b.w.Networks {
+		said = said && n.IP+n.IP6+n.MAC == "" && !strings.Contains(n.Name, ":") && !slices.ContainsFunc(n.Aliases, func(a string) bool {
+			return !slices.Contains(open, n.Name) || !slices.Contains(b.hostNames(), a)
+		})
+	}
+	compound := slices.ContainsFunc(words, func(w string) bool {
 		name, is := strings.CutPrefix(w, "--network=")
-		switch {
-		case !is || name == "bridge":
-		case strings.ContainsAny(name, "=:"):
-			return // all of them are kept
-		default:
-			plain = append(plain, w)
+		return is && strings.ContainsAny(name, "=:")
+	})
+	for _, w := range words[:len(words)-1] {
+		if name, is := strings.CutPrefix(w, "--network="); said || is && name != "bridge" && !compound {
+			b.carryWord(w)
 		}
 	}
-	for _, w := range plain {
-		b.carryWord(w)
+	b.discovery(open)
+}
+
+// hostNames are the names by which others on its networks find it: those no
+// container before it has.
+func (b *builder) hostNames() (out []string) {
+	taken := map[string]bool{}
+	for i := range b.p.Containers {
+		if &b.p.Containers[i] == b.c {
+			break
+		}
+		for _, n := range aliases(&b.p.Containers[i]) {
+			taken[n] = true
+		}
+	}
+	for i := range b.p.Containers {
+		if &b.p.Containers[i] != b.c {
+			taken[b.p.Containers[i].Name] = true
+		}
+	}
+	for _, n := range append([]string{b.c.Name}, aliases(b.c)...) {
+		if len(validation.IsDNS1035Label(n)) == 0 && !taken[n] && !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func aliases(c *convert.Container) (out []string) {
+	for _, n := range c.Workload.Networks {
+		out = append(out, n.Aliases...)
+	}
+	return out
+}
+
+// discovery gives it names on the networks of the project, by which all its
+// ports are found: as with docker, from the start and whether it is healthy or
+// not.
+func (b *builder) discovery(open []string) {
+	if len(open) == 0 {
+		return
+	}
+	for _, name := range b.hostNames() {
+		b.others = append(b.others, &corev1.Service{
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: b.meta(name),
+			Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, Selector: b.selector(), PublishNotReadyAddresses: true},
+		})
 	}
 }
 
@@ -208,120 +283,3 @@ func (b *builder) open() (names []string, internal bool) {
 }
 
 func (b *builder) internal() bool { _, internal := b.open(); return internal }
-
-func (b *builder) policy() *networkingv1.NetworkPolicy {
-	p := &networkingv1.NetworkPolicy{
-		TypeMeta: metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}, ObjectMeta: b.meta(b.c.Name),
-		Spec: networkingv1.NetworkPolicySpec{
-			PodSelector: metav1.LabelSelector{MatchLabels: b.selector()},
-			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
-		},
-	}
-	if b.shut() {
-		return p
-	}
-	open, internal := b.open()
-	for _, n := range b.networks() {
-		if !slices.Contains(open, n) {
-			b.lose(word("network", n), "whether its containers reach each other is not known here: its Pods have the label "+networkLabel+slug(n, 63)+", and no policy that opens them to each other")
-		}
-	}
-	var peers []networkingv1.NetworkPolicyPeer
-	for _, n := range open {
-		peers = append(peers, networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{networkLabel + slug(n, 63): "true"}}})
-	}
-	if len(b.one.Ports) > 0 {
-		var rule networkingv1.NetworkPolicyIngressRule
-		for _, c := range b.one.Ports {
-			rule.Ports = append(rule.Ports, policyPort(spec.PortRange{First: uint16(c.ContainerPort), Last: uint16(c.ContainerPort), Proto: string(c.Protocol)}))
-		}
-		p.Spec.Ingress = append(p.Spec.Ingress, rule)
-	}
-	if len(peers) > 0 {
-		p.Spec.Ingress = append(p.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: peers})
-		p.Spec.Egress = append(p.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: peers})
-	}
-	p.Spec.Egress = append(p.Spec.Egress, b.egress(internal)...)
-	return p
-}
-
-// egress are the rules for what is outside of its networks.
-func (b *builder) egress(internal bool) (out []networkingv1.NetworkPolicyEgressRule) {
-	e := b.w.Egress
-	switch {
-	case e.Mode == spec.EgressNone:
-		return nil
-	case e.Mode == spec.EgressAll && internal:
-		b.carry("egress", "all") // of an internal network, so there is no way out
-	case e.Mode == spec.EgressAll:
-		out = append(out, networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{{IPBlock: block(everything4)}, {IPBlock: block(everything6)}}})
-	default:
-		// What cannot be said is kept, and nothing is let through for it. All
-		// rules are read from the flags then.
-		var partly, told bool
-		for _, r := range e.Allow {
-			if r.Name != "" || shutOff(r.Prefix) {
-				partly = true
-				told = b.keys[word("egress", egressText(r))]
-			}
-		}
-		if partly && !told {
-			// Not yet found missing: nobody will see this.
-			return []networkingv1.NetworkPolicyEgressRule{{}}
-		}
-		for _, r := range e.Allow {
-			if r.Name != "" || shutOff(r.Prefix) {
-				continue
-			}
-			if partly || internal {
-				b.carry("egress", egressText(r))
-			}
-			if !internal {
-				out = append(out, networkingv1.NetworkPolicyEgressRule{
-					To: []networkingv1.NetworkPolicyPeer{{IPBlock: block(r.Prefix.String())}}, Ports: []networkingv1.NetworkPolicyPort{policyPort(r.Ports)},
-				})
-			}
-		}
-	}
-	return append(out, b.dnsRule())
-}
-
-func egressText(r spec.EgressRule) string {
-	host := r.Name
-	if r.Prefix.IsValid() {
-		host = r.Prefix.String()
-		if r.Prefix.Addr().Is6() {
-			host = "[" + host + "]"
-		}
-	}
-	return host + ":" + portText(r.Ports)
-}
-
-func policyPort(r spec.PortRange) networkingv1.NetworkPolicyPort {
-	p := networkingv1.NetworkPolicyPort{Protocol: new(protocol(r.Proto)), Port: new(intstr.FromInt32(int32(r.First)))}
-	if r.Last != r.First {
-		p.EndPort = new(int32(r.Last))
-	}
-	return p
-}
-
-// dnsRule lets it ask the cluster's DNS: most run it as kube-dns in kube-system,
-// some with a cache on each node.
-func (b *builder) dnsRule() networkingv1.NetworkPolicyEgressRule {
-	rule := networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{
-		{
-			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: "kube-system"}},
-			PodSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{"k8s-app": "kube-dns"}},
-		},
-		{IPBlock: &networkingv1.IPBlock{CIDR: nodeLocalDNS}},
-	}}
-	for _, s := range b.w.DNS {
-		if a, err := netip.ParseAddr(s); err == nil {
-			rule.To = append(rule.To, networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()).String()}})
-		}
-	}
-	for _, proto := range []string{spec.UDP, spec.TCP} {
-		rule.Ports = append(rule.Ports, policyPort(spec.PortRange{First: dnsPort, Last: dnsPort, Proto: proto}))
-	}
-	return rule
-}

@@ -54,8 +54,10 @@ func FuzzExport(f *testing.F) {
 // FuzzRead: whatever stands in a file, reading it ends, and what is told of it is
 // fit for a terminal and bounded.
 func FuzzRead(f *testing.F) {
+	small := lineOptions()
+	small.RuntimeDefaultSeccomp = true
 	for _, c := range append(converttest.Workloads(f)[:6], lines(f)[:30]...) {
-		files, _, err := convert.Export(Format(""), convert.Project{Containers: []convert.Container{c}}, lineOptions())
+		files, _, err := convert.Export(Format(""), convert.Project{Containers: []convert.Container{c}}, small)
 		if err == nil {
 			f.Add(files[0].Data)
 		}

@@ -167,7 +167,7 @@ func fill(v reflect.Value) error {
 		*x = metav1.NewTime(time.Unix(7, 0))
 		return nil
 	case *metav1.FieldsV1:
-		x.Raw = []byte(`{"f":{}}`)
+		x.SetRawString(`{"f":{}}`)
 		return nil
 	}
 	switch v.Kind() {

@@ -60,7 +60,7 @@ func whys() map[string]string {
 		"security-opt": "a Pod has no field for this option", "device": "devices come from a device plugin of the cluster (resources.limits)", "device-cgroup-rule": "devices come from a device plugin of the cluster",
 		"gpus": "GPUs come from a device plugin of the cluster (resources.limits)", "sysctl": whyName, "runtime": "the cluster has runtime classes of its own", "use-api-socket": "what gives the engine away is not exported",
 		"pid": "containers that share processes are containers of one Pod", "ipc": "containers that share memory are containers of one Pod", "uts": whyNoField, "cgroupns": whyNode, "cgroup-parent": "the kubelet places it",
-		"network": "containers of one network namespace are containers of one Pod: write them into one", "network-alias": "a Pod is found by the name of its Service", "ip": "the cluster gives addresses",
+		"network": "containers of one network namespace are containers of one Pod: write them into one", "network-alias": "a Pod is found by names of Services, which are for networks of a project here, and of one container each", "ip": "the cluster gives addresses",
 		"ip6": "the cluster gives addresses", "mac-address": "the cluster gives addresses", "add-host": "hostAliases takes an address of its own and a DNS name",
 		"dns": "a Pod has at most three name servers", "dns-search": "it is no search domain a Pod can have", "dns-option": whyNoField,
 		"publish": "a Service has an address of its own, and one port for each port: no address of the host, no ranges", "publish-all": whyNoField, "expose": whyNoField,

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -21,6 +20,7 @@ import (
 
 	"github.com/safe-run/safe-run/convert"
 	"github.com/safe-run/safe-run/internal/fail"
+	"github.com/safe-run/safe-run/internal/lazyre"
 )
 
 const (
@@ -203,12 +203,12 @@ func alias(n *yaml.Node) int {
 	return 0
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+)`)
+var yamlLine = lazyre.New(`line (\d+)`)
 
 // placed makes the lines in an error of the YAML parser those of the file.
 func placed(err error, line int) error {
 	found := false
-	text := yamlLine.ReplaceAllStringFunc(err.Error(), func(m string) string {
+	text := yamlLine().ReplaceAllStringFunc(err.Error(), func(m string) string {
 		found = true
 		n, _ := strconv.Atoi(m[len("line "):])
 		return "line " + strconv.Itoa(n+line-1)
@@ -232,7 +232,7 @@ func (s *stream) object(data []byte, node *yaml.Node, base int) error {
 		Items             []json.RawMessage `json:"items"`
 	}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &head); err != nil {
-		return fail.New(fail.Usage, "line %d: it is not an object of Kubernetes: %s", line, bounded(err.Error()))
+		return fail.New(fail.Usage, "line %d: it is not an object of Kubernetes: %s", lineOf(node, err.Error(), base), bounded(err.Error()))
 	}
 	if head.Kind == "" || head.APIVersion == "" {
 		return fail.New(fail.Usage, "line %d: it is not an object of Kubernetes: it has no apiVersion and kind", line)
@@ -296,7 +296,8 @@ func child(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-var quotedPath = regexp.MustCompile(`field "([^"]+)"`)
+// fieldPath is how strict errors, and those of a wrong type, name a field.
+var fieldPath = lazyre.New(`field (?:"([^"]+)"|\w+\.([\w.]+))`)
 
 // lineOf finds the line of a field that a strict error names: of the deepest
 // part of its path that there is.
@@ -306,11 +307,11 @@ func lineOf(n *yaml.Node, text string, base int) int {
 		return base
 	}
 	line := base + n.Line - 1
-	m := quotedPath.FindStringSubmatch(text)
+	m := fieldPath().FindStringSubmatch(text)
 	if m == nil {
 		return line
 	}
-	for part := range strings.SplitSeq(m[1], ".") {
+	for part := range strings.SplitSeq(m[1]+m[2], ".") {
 		key, index, _ := strings.Cut(strings.TrimSuffix(part, "]"), "[")
 		n = child(n, key)
 		if i, err := strconv.Atoi(index); err == nil && n != nil {

@@ -108,7 +108,13 @@ func TestGenerator(t *testing.T) {
 			userns = c.Workload.UserNSMode
 		}
 		for _, want := range [][]string{
-			{"--cap-drop", "all"}, {"--security-opt=no-new-privileges"}, {"--userns", userns}, {"--read-only"}, {"--memory-swap"}, {"--pids-limit"}, {"--ulimit", "core=0:0"},
+			{"--cap-drop", "all"},
+			{"--security-opt=no-new-privileges"},
+			{"--userns", userns},
+			{"--read-only"},
+			{"--memory-swap"},
+			{"--pids-limit"},
+			{"--ulimit", "core=0:0"},
 			{"--security-opt", "seccomp=/etc/containers/systemd/" + c.Name + ".seccomp.json"},
 		} {
 			i := slices.IndexFunc(words, func(w string) bool { return w == want[0] || strings.HasPrefix(w, want[0]+"=") })

@@ -290,7 +290,8 @@ func (l *lines) flag(f words.Flag, p convert.Project) error {
 	case k.read == yes && f.Value == "true":
 		l.add(k.name, "true")
 		return nil
-	case k.read == quote && f.Value != "" && strings.Contains(f.Value, "=") || f.Name == "secret" || f.Name == "mount":
+	case f.Name == "mount" && !sourced(f.Value):
+	case k.read == quote && strings.Contains(f.Value, "=") || f.Name == "secret":
 		q, err := unitWord(f.Value)
 		if err != nil {
 			return err
@@ -312,6 +313,16 @@ func (l *lines) flag(f words.Flag, p convert.Project) error {
 	return nil
 }
 
+// sourced says whether the generator can find the source of a mount: it fails on
+// none, and takes some for the names of other units.
+func sourced(value string) bool {
+	fields, err := words.Fields(value)
+	return err == nil && slices.ContainsFunc(fields, func(f string) bool {
+		source, is := strings.CutPrefix(f, "source=")
+		return is && source != "" && source[0] != '.' && !strings.HasSuffix(source, ".volume") && !strings.HasSuffix(source, ".image")
+	})
+}
+
 // rawValue says whether a value comes through where the whole line is taken.
 func rawValue(f words.Flag) bool {
 	v := f.Value
@@ -324,8 +335,6 @@ func rawValue(f words.Flag) bool {
 	case "network", "volume": // names of units
 		source, _, _ := strings.Cut(v, ":")
 		return !strings.HasSuffix(source, ".network") && !strings.HasSuffix(source, ".container") && !strings.HasSuffix(source, ".volume") && !strings.HasSuffix(source, ".image")
-	case "mount":
-		return true
 	}
 	return true
 }

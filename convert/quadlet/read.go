@@ -243,7 +243,7 @@ func (r *reader) forget(name string) {
 // setting reads a key of [Container].
 func (r *reader) setting(s unit.Setting) {
 	for name, k := range keys() {
-		if k.name != s.Key {
+		if k.name != s.Key || name == "user" { // which Group= may add to
 			continue
 		}
 		if s.Value == "" {

@@ -80,7 +80,10 @@ func Commands(value string, unknown func(written string) string) (all [][]string
 			}
 			return all, nil
 		case value[0] == ';' && (len(value) == 1 || value[1] == ' ' || value[1] == '\t'):
-			all, one, value = append(all, one), nil, value[1:]
+			if len(one) > 0 {
+				all = append(all, one)
+			}
+			one, value = nil, value[1:]
 			continue
 		case strings.HasPrefix(value, `\;`) && (len(value) == 2 || value[2] == ' ' || value[2] == '\t'):
 			one, value = append(one, ";"), value[2:]

@@ -95,9 +95,10 @@ func proveChrony(t *testing.T, p profiles.Profile) {
 				if a.Code == 0 || a.Code == 125 || !strings.Contains(a.Stdout+a.Stderr, "Operation not permitted") {
 					t.Error(a)
 				}
-			case "userns host":
-				a := here.Run(append(append([]string{"--rm", "--name", "chrony-userns"}, r.rest.Flags()...), "chrony", "chronyd", "-x", "-U", "-d")...)
-				refused(t, a, "chrony-userns", "[cap-host-only]")
+			case "userns host": // SYS_TIME asks for it anyway, and the site grants both
+				if said := adjusts(r.rest); !strings.Contains(said, "Invalid argument") {
+					t.Errorf("the kernel says %q", said)
+				}
 			default:
 				if err := chronyAnswers(t, r.rest, limit); err == nil {
 					t.Error("the check passes without it")

@@ -278,7 +278,7 @@ func Reads(t *testing.T, f convert.Format, name string, data []byte) {
 	seen := map[string]bool{}
 	for _, c := range found {
 		if !words.IsName(c.Name) || seen[c.Name] || c.Image == "" {
-			t.Fatalf("%q", c)
+			t.Fatalf("%+v", c)
 		}
 		seen[c.Name] = true
 		for _, flag := range c.Flags {

@@ -8,7 +8,7 @@ import (
 	"unicode"
 
 	"github.com/safe-run/safe-run/convert"
-	"github.com/safe-run/safe-run/internal/cli"
+	"github.com/safe-run/safe-run/internal/argv"
 	"github.com/safe-run/safe-run/internal/plain"
 )
 
@@ -33,82 +33,20 @@ func escaped(s string) string {
 // Merge puts kept flags after those a document says, in place of those that
 // were only the nearest to them.
 func Merge(said, kept []Flag) []Flag {
-	single := map[string]bool{}
-	for _, f := range append(cli.Own(), cli.Table()...) {
-		single[f.Long] = f.Type != cli.List && f.Type != cli.Map && f.Type != cli.Ulimit && f.Type != cli.Mounts && f.Type != cli.Network
-	}
 	taken := map[string]bool{}
 	for _, f := range kept {
-		if s := slot(f, single[f.Name]); s != "" {
+		if s := argv.Slot(f.Name, f.Value); s != "" {
 			taken[s] = true
 		}
 	}
-	out := slices.DeleteFunc(slices.Clone(said), func(f Flag) bool { return taken[slot(f, single[f.Name])] || slices.Contains(kept, f) })
+	out := slices.DeleteFunc(slices.Clone(said), func(f Flag) bool {
+		return taken[argv.Slot(f.Name, f.Value)] || slices.Contains(kept, f)
+	})
 	return append(out, kept...)
 }
 
-// slot names what there can be only one of; "" if the flag stands beside others
-// of its name.
-func slot(f Flag, single bool) string {
-	key, _, _ := strings.Cut(f.Value, "=")
-	switch f.Name {
-	case "health-cmd", "health-exec", "no-healthcheck":
-		return "health"
-	case "volume", "mount", "tmpfs", "secret":
-		if target := Target(f); target != "" {
-			return "at " + target
-		}
-	case "log-opt", "sysctl", "ulimit", "annotation":
-		return f.Name + " " + key
-	case "network":
-		return "network " + networkName(f.Value)
-	}
-	if single {
-		return f.Name
-	}
-	return ""
-}
-
-func networkName(v string) string {
-	fields, err := csv.NewReader(strings.NewReader(v)).Read()
-	for _, field := range fields {
-		if name, is := strings.CutPrefix(field, "name="); is && err == nil {
-			return name
-		}
-	}
-	return v
-}
-
 // Target is where a flag mounts something, "" if it does not say.
-func Target(f Flag) string {
-	switch f.Name {
-	case "tmpfs":
-		target, _, _ := strings.Cut(f.Value, ":")
-		return target
-	case "volume":
-		parts := strings.Split(f.Value, ":")
-		if len(parts) == 1 {
-			return parts[0]
-		}
-		return parts[1]
-	}
-	fields, err := csv.NewReader(strings.NewReader(f.Value)).Read()
-	if err != nil {
-		return ""
-	}
-	for i, field := range fields {
-		key, v, has := strings.Cut(field, "=")
-		switch {
-		case f.Name == "secret" && key == "id" && has:
-			return "/run/secrets/" + v
-		case f.Name == "secret" && i == 0 && !slices.Contains([]string{"src", "source", "uid", "gid", "mode", "type"}, key):
-			return "/run/secrets/" + key
-		case f.Name == "mount" && slices.Contains([]string{"target", "dst", "destination"}, key):
-			return v
-		}
-	}
-	return ""
-}
+func Target(f Flag) string { return argv.Target(f.Name, f.Value) }
 
 // Name makes a name for objects and files of any other.
 func Name(s string) string {
