@@ -142,8 +142,11 @@ func (b *builder) seccomp(sc *corev1.SecurityContext) {
 	case !b.o.RuntimeDefaultSeccomp:
 		profile.Type = corev1.SeccompProfileTypeLocalhost
 		profile.LocalhostProfile = new(seccompDir + b.seccompKey())
-		b.step("install its seccomp filter on every node as /var/lib/kubelet/seccomp/" + seccompDir + b.seccompKey() +
-			" (it is " + convert.SeccompName(b.c.Name) + ", and key " + b.seccompKey() + " of the ConfigMap " + b.c.Name + "-seccomp); without it the container is not created")
+		from := "it is key " + b.seccompKey() + " of the ConfigMap " + b.c.Name + "-seccomp"
+		if b.o.Files {
+			from += ", and " + convert.SeccompName(b.c.Name)
+		}
+		b.step("install its seccomp filter on every node as /var/lib/kubelet/seccomp/" + seccompDir + b.seccompKey() + " (" + from + "); without it the container is not created")
 	case b.w.Seccomp == nil:
 		b.lose("seccomp", "the filter of the nodes' runtime is in force, which is wider than safe-run's")
 		return

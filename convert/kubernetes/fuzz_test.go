@@ -18,11 +18,11 @@ import (
 // they are written again. Words are separated by NUL.
 func FuzzExport(f *testing.F) {
 	for _, l := range argvtest.Lines() {
-		f.Add(strings.ReplaceAll(strings.ReplaceAll(l, " ", "\x00"), "~", " "), uint8(0))
+		f.Add(strings.ReplaceAll(strings.ReplaceAll(l, " ", "\x00"), "~", " "), uint8(4))
 	}
 	for _, h := range hostile() {
-		f.Add("--label=a="+h+"\x00-e\x00A="+h+"\x00img\x00"+h, uint8(1))
-		f.Add("--name="+h+"\x00--tmpfs=/"+h+"\x00--publish=90-92:90-92\x00img:"+h, uint8(2))
+		f.Add("--label=a="+h+"\x00-e\x00A="+h+"\x00img\x00"+h, uint8(5))
+		f.Add("--name="+h+"\x00--tmpfs=/"+h+"\x00--publish=90-92:90-92\x00img:"+h, uint8(6))
 	}
 	f.Fuzz(func(t *testing.T, text string, how uint8) {
 		o := lineOptions()

@@ -173,6 +173,7 @@ func hostile() []string {
 // Nothing in a workload becomes a part of the documents, or controls a terminal.
 func TestHostile(t *testing.T) {
 	o := lineOptions()
+	o.RuntimeDefaultSeccomp = true // small documents
 	for _, h := range hostile() {
 		for _, flags := range [][]string{
 			{"-e=A=" + h},

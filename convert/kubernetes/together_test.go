@@ -29,7 +29,7 @@ func TestTogether(t *testing.T) {
 	tried := 0
 	for range count {
 		o := lineOptions()
-		o.RuntimeDefaultSeccomp = r.IntN(3) == 0
+		o.RuntimeDefaultSeccomp = r.IntN(8) > 0
 		var line []string
 		for range 1 + r.IntN(8) {
 			line = append(line, all[r.IntN(len(all))])
