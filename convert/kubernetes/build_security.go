@@ -102,6 +102,12 @@ func (b *builder) user(sc *corev1.SecurityContext) {
 	}
 	if both && numericGroup {
 		sc.RunAsGroup = &gid
+		// A group that is given is the only one: nothing of the image's
+		// /etc/group is added.
+		if b.pod.Spec.SecurityContext == nil {
+			b.pod.Spec.SecurityContext = &corev1.PodSecurityContext{}
+		}
+		b.pod.Spec.SecurityContext.SupplementalGroupsPolicy = new(corev1.SupplementalGroupsPolicyStrict)
 	}
 	if root := numeric && uid == 0 || user == "root"; !root {
 		sc.RunAsNonRoot = new(true)

@@ -102,6 +102,8 @@ type podReader struct {
 	stays convert.Found // of the container that is being read
 	flags []native
 	first string // name of the first container, if there are several
+	// grouped says that every container has a group of its own.
+	grouped bool
 
 	set     labels.Set                 // labels of the Pod
 	shared  *corev1.PodSecurityContext // as it was before it was read
@@ -128,6 +130,9 @@ func (r *reader) workload(d *doc, t *template) error {
 	p.set = labels.Set(maps.Clone(t.meta.Labels))
 	restart := p.controller(d.object)
 	containers := t.spec.Containers
+	p.grouped = t.spec.SecurityContext != nil && t.spec.SecurityContext.RunAsGroup != nil || !slices.ContainsFunc(containers, func(c corev1.Container) bool {
+		return c.SecurityContext == nil || c.SecurityContext.RunAsGroup == nil
+	})
 	p.pod()
 	p.labels()
 	networks := p.network()

@@ -59,8 +59,8 @@ func (p *podReader) pod() {
 			w := word("group-add", strconv.FormatInt(g, 10))
 			p.addKey(w, w)
 		}
-		if sc.SupplementalGroupsPolicy != nil && *sc.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyMerge {
-			sc.SupplementalGroupsPolicy = nil
+		if policy := sc.SupplementalGroupsPolicy; policy != nil && (*policy == corev1.SupplementalGroupsPolicyMerge || p.grouped) {
+			sc.SupplementalGroupsPolicy = nil // with a group of its own, that is what run does
 		}
 	}
 }
