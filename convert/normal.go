@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/safe-run/safe-run/internal/argv"
+	"github.com/safe-run/safe-run/policy"
 	"github.com/safe-run/safe-run/spec"
 )
 
@@ -41,6 +42,9 @@ func Normal(w spec.Workload, limits spec.Limits) spec.Workload {
 		w.Networks[0].Name = "bridge"
 	}
 	capabilities(&w)
+	if w.UserNSMode == "" && policy.NeedsHostUsers(w) {
+		w.UserNSMode = "host" // as run has it, where the site grants both
+	}
 	resources(&w, limits)
 	w.Mounts = mounts(w.Mounts, limits)
 	w.Env = lastOf(w.Env, func(e spec.EnvVar) string { return e.Name })

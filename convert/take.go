@@ -13,10 +13,17 @@ import (
 	"github.com/safe-run/safe-run/spec"
 )
 
+// maxFlags bounds the flags of a container that is imported: each is tried
+// together with the others.
+const maxFlags = 500
+
 // Readable leaves out the flags of a container that safe-run cannot honour, and
 // says why. What is left is a command line that can be read.
 func Readable(c Found, o Options) (Found, []Loss, error) {
 	var losses []Loss
+	if len(c.Flags) > maxFlags {
+		return c, nil, fail.New(fail.Usage, "%s has %d flags, and at most %d are read", c.Name, len(c.Flags), maxFlags)
+	}
 	readable := func(flags []string) error {
 		_, err := cli.Parse(slices.Concat(flags, []string{"--", c.Image}, c.Args), o.Context)
 		return err
@@ -56,23 +63,41 @@ func because(err error) string {
 // are about stays.
 func Permitted(c Found, site policy.Site, o Options) (Found, []Loss, []policy.Refusal, error) {
 	var losses []Loss
-	for range len(c.Flags) + 1 {
+	drop := func(i int, r policy.Refusal) {
+		losses = append(losses, Loss{Container: c.Name, What: c.Flags[i], Why: "refused: it would give away " + uncapital(r.GivesAway) + "; instead: " + r.Safer})
+		c.Flags = slices.Delete(slices.Clone(c.Flags), i, i+1)
+	}
+	for range len(c.Flags) + 2 {
 		read, err := c.Container(o)
 		if err != nil {
 			return c, nil, nil, err
 		}
 		refusals := policy.ReviewSpelled(read.Workload, site)
-		final := slices.IndexFunc(refusals, func(r policy.Refusal) bool { return r.Grant == "" })
-		if final < 0 {
+		final := slices.DeleteFunc(slices.Clone(refusals), func(r policy.Refusal) bool { return r.Grant != "" })
+		if len(final) == 0 {
 			return c, losses, refusals, nil
 		}
-		r := refusals[final]
-		i := c.culprit(r, site, o)
-		if i < 0 {
-			return c, losses, refusals, fail.New(fail.Refused, "%s: %s: %s", c.Name, r.Flag, r.GivesAway).Hint("%s", r.Safer)
+		before := len(c.Flags)
+		for i := before - 1; i >= 0; i-- { // each that is refused alone, at once
+			alone := c
+			alone.Flags = c.Flags[i : i+1]
+			read, err := alone.Container(o)
+			if err != nil {
+				continue
+			}
+			of := policy.ReviewSpelled(read.Workload, site)
+			if at := slices.IndexFunc(final, func(r policy.Refusal) bool { return slices.Contains(of, r) }); at >= 0 {
+				drop(i, final[at])
+			}
 		}
-		losses = append(losses, Loss{Container: c.Name, What: c.Flags[i], Why: "refused: it would give away " + uncapital(r.GivesAway) + "; instead: " + r.Safer})
-		c.Flags = slices.Delete(slices.Clone(c.Flags), i, i+1)
+		if len(c.Flags) < before {
+			continue
+		}
+		i := c.culprit(final[0], site, o)
+		if i < 0 {
+			return c, losses, refusals, fail.New(fail.Refused, "%s: %s: %s", c.Name, final[0].Flag, final[0].GivesAway).Hint("%s", final[0].Safer)
+		}
+		drop(i, final[0])
 	}
 	return c, losses, nil, fail.New(fail.Internal, "%s: refusals that do not end", c.Name)
 }

@@ -2,6 +2,7 @@ package launcher
 
 import (
 	"path/filepath"
+	"slices"
 
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/spec"
@@ -97,13 +98,21 @@ func (r *run) resolvedMounts() []spec.ResolvedMount {
 
 // placed puts mounts where their targets lead in the image: Debian's /var/run is
 // a link to /run, and what is mounted at either stands for our own tmpfs there.
-func (f facts) placed(mounts []spec.ResolvedMount) []spec.ResolvedMount {
-	for i, m := range mounts {
-		if to := f.Leads[m.Target]; to != "" {
-			mounts[i].Target = to
+func (f facts) placed(mounts []spec.ResolvedMount) (out []spec.ResolvedMount) {
+	typed := map[string]string{}
+	for _, m := range mounts {
+		at := m.Target
+		if to := f.Leads[at]; to != "" {
+			m.Target = to
 		}
+		// Of --tmpfs /run and --tmpfs /var/run the later one is seen.
+		if before, there := typed[m.Target]; there && before != at && m.Type == spec.MountTmpfs {
+			out = slices.DeleteFunc(out, func(o spec.ResolvedMount) bool { return o.Target == m.Target && o.Type == spec.MountTmpfs })
+		}
+		typed[m.Target] = at
+		out = append(out, m)
 	}
-	return mounts
+	return out
 }
 
 // mapped are the sources mountSources idmapped.

@@ -76,7 +76,7 @@ func namespaceRules() []Rule {
 				if flag, name, needs := needsHostUsers(r); ns.what == "userns" && needs && len(found) == 0 {
 					found = append(found, Finding{
 						Flag: flag, Need: allow(ns.allow),
-						Why: ns.why + "; the kernel looks for " + name + " there, and in the container's own it would have no effect",
+						Why:   ns.why + "; the kernel looks for " + name + " there, and in the container's own it would have no effect",
 						Safer: "leave it out: programs that ask for it out of habit run without",
 					})
 				}

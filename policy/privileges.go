@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/safe-run/safe-run/spec"
 )
 
 func privilegeRules() []Rule {
@@ -222,6 +224,13 @@ func capabilityRules() []Rule {
 			}),
 		},
 	}
+}
+
+// NeedsHostUsers says whether a workload asks for a capability that the kernel
+// looks for in the host's user namespace alone, and so to run in that.
+func NeedsHostUsers(w spec.Workload) bool {
+	_, _, needs := needsHostUsers(&Request{Workload: w})
+	return needs
 }
 
 // needsHostUsers is the first of the capabilities asked for that the kernel

@@ -7,8 +7,17 @@ import (
 	"strings"
 
 	"github.com/safe-run/safe-run/internal/store"
+	"github.com/safe-run/safe-run/policy"
 	"github.com/safe-run/safe-run/spec"
 )
+
+// usersOf is the user namespace: a capability can ask for the host's as well.
+func usersOf(w spec.Workload) string {
+	if policy.NeedsHostUsers(w) {
+		return "host"
+	}
+	return or(w.UserNSMode, "private")
+}
 
 // hostConfig is how the container is confined, with the defaults that hold
 // where nothing was asked for.
@@ -21,7 +30,7 @@ func hostConfig(s Source, a store.Asked) *HostConfig {
 		AutoRemove:    !r.Keep, VolumeDriver: w.VolumeDriver, VolumesFrom: w.VolumesFrom,
 		Annotations: w.Annotations, CapAdd: capabilities(w), CapDrop: []string{"ALL"}, CgroupnsMode: "private",
 		Dns: list(w.DNS), DnsOptions: list(w.DNSOptions), DnsSearch: list(w.DNSSearch), ExtraHosts: list(w.AddHosts), GroupAdd: w.GroupAdd,
-		IpcMode: or(w.IPCMode, "private"), PidMode: w.PIDMode, UTSMode: w.UTSMode, UsernsMode: or(w.UserNSMode, "private"),
+		IpcMode: or(w.IPCMode, "private"), PidMode: w.PIDMode, UTSMode: w.UTSMode, UsernsMode: usersOf(w),
 		PublishAllPorts: w.PublishAll, ReadonlyRootfs: w.ReadOnly == nil || *w.ReadOnly,
 		SecurityOpt: securityOpts(w.SecurityOpts), StorageOpt: w.StorageOpts, ShmSize: value(w.ShmSize, l.Shm), Sysctls: w.Sysctls,
 		Runtime: or(w.Runtime, "runc"), CgroupParent: w.CgroupParent,

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -68,7 +69,8 @@ func (v Volumes) first(ctx context.Context, name string, fill func(dir string) e
 		return nil // another one was first
 	}
 	there, err := os.ReadDir(path)
-	if err == nil && len(there) > 0 { // somebody has put something into it
+	// Somebody has put something into it, or made it theirs.
+	if st, at := os.Lstat(path); err == nil && (at != nil || len(there) > 0 || st.Mode().Perm() != 0o755 || st.Sys().(*syscall.Stat_t).Uid != 0) {
 		return fail.Wrap(fail.HostCannot, os.Remove(mark), "volume %s", name)
 	}
 	tmp := path + ".new"
@@ -80,7 +82,11 @@ func (v Volumes) first(ctx context.Context, name string, fill func(dir string) e
 		if err := fill(tmp); err != nil {
 			return errors.Join(err, os.RemoveAll(tmp))
 		}
-		err = errors.Join(unix.Rename(tmp, path), os.Remove(mark)) // os.Rename takes no directory that is there
+		err = unix.Rename(tmp, path)    // os.Rename takes no directory that is there
+		if errors.Is(err, unix.EBUSY) { // something is mounted on it, which is what is wanted then
+			err = os.RemoveAll(tmp)
+		}
+		err = errors.Join(err, os.Remove(mark))
 	}
 	return fail.Wrap(fail.HostCannot, err, "volume %s", name)
 }
