@@ -64,6 +64,7 @@ type Found struct {
 	Name      string
 	Line      int      // where it starts, 0 is not known
 	Flags     []string // each one word, --NAME=VALUE
+	Files     []string // --env-file=PATH and --label-file=PATH, absolute: whose content is not looked at; see Aside
 	Image     string
 	Args      []string
 	Seccomp   []byte // filter in docker's JSON; nil, or what is the built-in one, is no flag

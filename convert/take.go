@@ -2,6 +2,7 @@ package convert
 
 import (
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,6 +17,27 @@ import (
 // maxFlags bounds the flags of a container that is imported: each is tried
 // together with the others.
 const maxFlags = 500
+
+// Aside moves the flags that name files of variables or labels from Flags to
+// Files. Who examines a document must not have the files that it names read with
+// his rights and shown: the command line names them as the document does.
+// Relative paths begin at dir, the document's directory.
+func (c Found) Aside(dir string) Found {
+	var flags, files []string
+	for _, word := range c.Flags {
+		name, file, _ := strings.Cut(word, "=")
+		if name != "--env-file" && name != "--label-file" || file == "" {
+			flags = append(flags, word)
+			continue
+		}
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(dir, file)
+		}
+		files = append(files, name+"="+file)
+	}
+	c.Flags, c.Files = flags, slices.Concat(c.Files, files)
+	return c
+}
 
 // Readable leaves out the flags of a container that safe-run cannot honour, and
 // says why. What is left is a command line that can be read.
@@ -129,6 +151,7 @@ type Taken struct {
 	Profile profiles.Profile
 	Seccomp []byte   // file the profile names, SeccompName(Name); nil: none
 	Flags   []string // that are no part of a profile, each one word
+	Files   []string // as Found.Files
 	Image   string
 	Args    []string
 }
@@ -147,7 +170,7 @@ func Take(c Found, o Options) (Taken, error) {
 		return Taken{}, err
 	}
 	w := read.Workload
-	t := Taken{Name: c.Name, Image: w.Image, Args: w.Args}
+	t := Taken{Name: c.Name, Files: c.Files, Image: w.Image, Args: w.Args}
 	if w.Seccomp != nil {
 		t.Seccomp, w.Seccomp = w.Seccomp.JSON, nil
 		w.SecurityOpts = slices.DeleteFunc(w.SecurityOpts, func(s string) bool { return strings.HasPrefix(s, "seccomp=/") })
@@ -226,7 +249,7 @@ func (t Taken) Line(profile string) []string {
 	for _, f := range append(cli.Table(), cli.Own()...) {
 		short[f.Long] = f
 	}
-	for _, word := range t.Flags {
+	for _, word := range slices.Concat(t.Flags, t.Files) {
 		name, value, _ := strings.Cut(strings.TrimPrefix(word, "--"), "=")
 		f, long := short[name], "--"+name
 		if f.Short != "" {

@@ -43,7 +43,7 @@ if [[ $uninstall ]]; then
 	trap 'rm -f "$was"' EXIT
 	cp "$dest$list" "$was"
 	gone "$was"
-	echo "removed from $dest$prefix. Images, volumes, containers and the policy are kept: /var/lib/safe-run, /etc/safe-run" >&2
+	echo "removed from $dest$prefix. Images, volumes, containers and the policy are kept: /var/lib/safe-run, /var/lib/safe-run-compose, /etc/safe-run" >&2
 	exit
 fi
 

@@ -64,12 +64,12 @@ func (s subids) read(name string) string {
 
 func TestSubids(t *testing.T) {
 	const (
-		own    = "safe-run:1879048192:67108864\n"
+		own    = "safe-run:2000224256:67108864\n"
 		alice  = "alice:100000:65536\n"
 		ours   = "safe-run:900000:65536\n"
-		behind = "safe-run:1946157056:67108864\n"
+		behind = "safe-run:2067333120:67108864\n"
 	)
-	full := "a:524288:1878523904\nb:1879048192:268304384\n"
+	full := "a:524288:1878523904\nb:2000224256:147128320\n"
 	for _, c := range []struct {
 		name  string
 		files map[string]string
@@ -79,20 +79,20 @@ func TestSubids(t *testing.T) {
 		{"empty files", map[string]string{"subuid": "", "subgid": ""}, own, ""},
 		{"no files", nil, own, ""},
 		{"others", map[string]string{"subuid": alice, "subgid": alice}, own, ""},
-		{"no end of line", map[string]string{"subuid": "x:1879048192:3", "subgid": strings.TrimSpace(alice)}, "safe-run:1879113728:67108864\n", ""},
+		{"no end of line", map[string]string{"subuid": "x:2000224256:3", "subgid": strings.TrimSpace(alice)}, "safe-run:2000289792:67108864\n", ""},
 		{"it has one", map[string]string{"subuid": ours, "subgid": ours}, "", ""},
 		{"it has one by number", map[string]string{"passwd": "safe-run:x:978:978::/:/x\n", "subuid": "978:900000:65536\n", "subgid": ours}, "", ""},
 		{"a number of somebody else", map[string]string{"subuid": "978:900000:65536\n", "subgid": ""}, own, ""},
 		{"one of the files", map[string]string{"subuid": ours, "subgid": alice}, "", "only one of"},
 		{"the other", map[string]string{"subgid": ours}, "", "only one of"},
-		{"a name that begins so", map[string]string{"subuid": "safe-runner:1879048192:67108864\n", "subgid": ""}, behind, ""},
-		{"taken in the other file", map[string]string{"subuid": "", "subgid": "x:1879048192:1\ny:1946157055:1\n"}, behind, ""},
-		{"a user in it", map[string]string{"passwd": "x:x:1879048200:7::/:/x\n"}, "safe-run:1879113728:67108864\n", ""},
-		{"a group in it", map[string]string{"group": "x:x:1879048192:\n"}, "safe-run:1879113728:67108864\n", ""},
+		{"a name that begins so", map[string]string{"subuid": "safe-runner:2000224256:67108864\n", "subgid": ""}, behind, ""},
+		{"taken in the other file", map[string]string{"subuid": "", "subgid": "x:2000224256:1\ny:2067333119:1\n"}, behind, ""},
+		{"a user in it", map[string]string{"passwd": "x:x:2000224264:7::/:/x\n"}, "safe-run:2000289792:67108864\n", ""},
+		{"a group in it", map[string]string{"group": "x:x:2000224256:\n"}, "safe-run:2000289792:67108864\n", ""},
 		{"an open end", map[string]string{"subuid": "x:1900000000:all\n"}, "safe-run:524288:67108864\n", ""},
 		{"wrong lines", map[string]string{"subuid": "x\n:::\nx:-5:1\nx:99999999999:9\n\xff\x00:1:1\n# safe-run:1:1\n"}, own, ""},
 		{"all taken", map[string]string{"subuid": full}, "", "no range of 67108864 ids is free"},
-		{"the first is", map[string]string{"subuid": "b:1879048192:268304384\n"}, "safe-run:524288:67108864\n", ""},
+		{"the first is", map[string]string{"subuid": "b:2000224256:147128320\n"}, "safe-run:524288:67108864\n", ""},
 		{"a link", map[string]string{"subuid": "-> elsewhere", "elsewhere": alice}, "", "is a link"},
 		{"a lock of nobody", map[string]string{"subuid": alice, "subuid.lock": "4194305"}, own, ""},
 		{"a lock of somebody", map[string]string{"subuid": alice, "subuid.lock": strconv.Itoa(os.Getpid()) + "\x00"}, "", "is locked by process"},
@@ -160,11 +160,41 @@ func TestSubids(t *testing.T) {
 	}
 }
 
+// The range meets none that others hand ids out of by default, without writing
+// them into a file that is read here.
+func TestSubidsMeetNobody(t *testing.T) {
+	others := []struct {
+		name       string
+		first, end int
+	}{
+		{"login.defs, SUB_UID_MIN and _MAX", 100000, 600100001},
+		{"systemd-nspawn", 524288, 1879048192},
+		{"sssd-ldap, ldap_idmap_range_min and _max", 200000, 2000200001},
+		{"systemd, foreign ids", 2147352576, 2147418112},
+		{"ids that are negative as 32 bits", 1 << 31, 1 << 32},
+	}
+	for _, taken := range []string{"", "x:2000224256:67108864\n"} {
+		s := newSubids(t, map[string]string{"subuid": taken, "subgid": taken})
+		call(t, nil, "sh", s.script, "subids_add")
+		_, line, _ := strings.Cut(s.read("subuid"), "safe-run:")
+		start, count, _ := strings.Cut(strings.TrimSpace(line), ":")
+		first, err := strconv.Atoi(start)
+		if err != nil || count != "67108864" || first%idmap.BlockSize != 0 {
+			t.Fatalf("%v: %q", err, s.read("subuid"))
+		}
+		for _, o := range others {
+			if first < o.end && first+67108864 > o.first {
+				t.Errorf("%d is in the range of %s", first, o.name)
+			}
+		}
+	}
+}
+
 // Of a range that the site has changed since, or of its own, nothing is taken.
 func TestSubidsOfTheSiteStay(t *testing.T) {
 	s := newSubids(t, map[string]string{"subuid": "", "subgid": ""})
 	call(t, nil, "sh", s.script, "subids_add")
-	const changed = "safe-run:1879048192:65536\n# safe-run:1879048192:67108864\n"
+	const changed = "safe-run:2000224256:65536\n# safe-run:2000224256:67108864\n"
 	if err := os.WriteFile(s.etc+"/subuid", []byte(changed), 0o640); err != nil {
 		t.Fatal(err)
 	}

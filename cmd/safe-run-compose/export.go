@@ -178,10 +178,12 @@ func (f *exportFlags) export(ctx context.Context, program, name string, words []
 	}
 	asked := 0
 	for _, l := range losses {
+		said := "not as with safe-run"
 		if !l.Default {
 			asked++
+			said = name + " cannot say it"
 		}
-		fmt.Fprintf(errs, "safe-run: %s cannot say it: %s\n", name, plain.Line(l.String()))
+		fmt.Fprintf(errs, "safe-run: %s: %s\n", said, plain.Line(l.String()))
 	}
 	if asked > 0 && f.strict {
 		return fail.New(fail.Usage, "%s cannot say all that was asked for, and --strict was given; nothing is written", name).

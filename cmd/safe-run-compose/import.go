@@ -69,8 +69,7 @@ func (f *importFlags) run(program string, args []string, in io.Reader, out, errs
 		return err
 	}
 	if f.service != "" {
-		found = slices.DeleteFunc(found, func(c convert.Found) bool { return c.Name != f.service })
-		losses = slices.DeleteFunc(losses, func(l convert.Loss) bool { return l.Container != "" && l.Container != f.service })
+		found, losses = alone(f.service, found, losses)
 	}
 	if len(found) == 0 {
 		for _, l := range losses {
@@ -78,10 +77,14 @@ func (f *importFlags) run(program string, args []string, in io.Reader, out, errs
 		}
 		return fail.New(fail.NotFound, "no container in it to import, read as %s", format.Name()).Hint("--type says what it is; --service takes the name of a container")
 	}
+	dir := o.Context.Cwd // of standard input, and of a line that is given
+	if filepath.IsAbs(files[0].Path) {
+		dir = filepath.Dir(files[0].Path)
+	}
 	var taken []convert.Taken
 	var needs []policy.Refusal
 	for _, c := range found {
-		c, more, err := convert.Readable(c, o)
+		c, more, err := convert.Readable(c.Aside(dir), o)
 		if err != nil {
 			return err
 		}
@@ -107,6 +110,17 @@ func (f *importFlags) run(program string, args []string, in io.Reader, out, errs
 		return fail.New(fail.Usage, "not all of it can be taken over, and --strict was given; nothing is written")
 	}
 	return f.write(taken, o, out, errs)
+}
+
+// alone gives one container, and the losses that are not another's. A loss that
+// is no container's may be this one's too.
+func alone(name string, found []convert.Found, losses []convert.Loss) ([]convert.Found, []convert.Loss) {
+	others := map[string]bool{}
+	for _, c := range found {
+		others[c.Name] = c.Name != name
+	}
+	found = slices.DeleteFunc(found, func(c convert.Found) bool { return others[c.Name] })
+	return found, slices.DeleteFunc(losses, func(l convert.Loss) bool { return others[l.Container] })
 }
 
 // source is what is to be read, and as what.

@@ -42,28 +42,28 @@ func (f format) Read(files []convert.File, o convert.Options) ([]convert.Found, 
 	if err != nil {
 		return nil, nil, err
 	}
-	var found []convert.Found
-	var losses []convert.Loss
+	var all []words.Batch
+	n := 0
 	for _, call := range calls {
-		if len(found) == maxContainers {
+		if n == maxContainers {
 			return nil, nil, fail.New(fail.Usage, "more than %d containers in one script", maxContainers)
 		}
+		var batch words.Batch
 		draft, left := words.Command(call.words, ours)
 		if draft != nil {
 			draft.Line = call.line
 			left = append(left, keep(draft)...)
 			one, more := draft.Found(files, o)
-			found, left = append(found, one), append(left, more...)
+			batch.Found, left = []convert.Found{one}, append(left, more...)
+			n++
 		}
 		for _, l := range left {
-			if draft != nil {
-				l.Container = found[len(found)-1].Name
-			}
 			l.What = fmt.Sprintf("line %d: %s", call.line, words.Line(l.What))
-			losses = append(losses, l)
+			batch.Losses = append(batch.Losses, l)
 		}
+		all = append(all, batch)
 	}
-	words.Unique(found)
+	found, losses := words.Together(all)
 	if len(found) == 0 && len(losses) == 0 {
 		return nil, nil, fail.New(fail.Usage, "no docker run, podman run, nerdctl run or safe-run in it").
 			Hint("give the command as it is typed into a shell, or a script with it")

@@ -41,8 +41,8 @@ func (f format) Read(files []convert.File, o convert.Options) ([]convert.Found, 
 	if err != nil {
 		return nil, nil, err
 	}
-	var found []convert.Found
-	var losses []convert.Loss
+	var all []words.Batch
+	n := 0
 	var names []string
 	for _, d := range docs {
 		names = append(names, d.name)
@@ -56,20 +56,23 @@ func (f format) Read(files []convert.File, o convert.Options) ([]convert.Found, 
 			if r.seen {
 				r.lose(unit.Setting{Line: 1, Key: "Image"}, "no image is named: the container is left out")
 			}
-			losses = append(losses, r.losses...)
+			title := ""
+			if r.name != "" {
+				title = r.name + suffix
+			}
+			all = append(all, words.Batch{Name: title, Losses: r.losses})
 			continue
 		}
 		one, more := r.draft.Found(files, o)
-		found = append(found, one)
-		losses = append(append(losses, r.losses...), more...)
-		if len(found) > maxUnits {
+		all = append(all, words.Batch{Found: []convert.Found{one}, Losses: append(r.losses, more...)})
+		if n++; n > maxUnits {
 			return nil, nil, fail.New(fail.Usage, "more than %d containers", maxUnits)
 		}
 	}
+	found, losses := words.Together(all)
 	if len(found) == 0 && len(losses) == 0 {
 		return nil, nil, fail.New(fail.Usage, "no section [Container] in it").Hint("give a .container file")
 	}
-	words.Unique(found)
 	return found, losses, nil
 }
 
@@ -128,11 +131,13 @@ type reader struct {
 	losses      []convert.Loss
 	user, group string
 	values      map[string]string
+	// otherCommand says that the words of the command are not known.
+	otherCommand bool
 }
 
 func (r *reader) lose(s unit.Setting, why string) {
 	r.losses = append(r.losses, convert.Loss{
-		Container: words.Line(r.name), Why: why, What: fmt.Sprintf("line %d: %s", r.line-1+s.Line, words.Line(words.Shown(s.Key+"="+s.Value))),
+		Why: why, What: fmt.Sprintf("line %d: %s", r.line-1+s.Line, words.Line(words.Shown(s.Key+"="+s.Value))),
 	})
 }
 
@@ -151,14 +156,14 @@ func (r *reader) read() error {
 		return fail.Wrap(fail.KindOf(err), err, "%s", words.Line(r.name))
 	}
 	r.ours = slices.ContainsFunc(settings, func(s unit.Setting) bool { return s.Section == section })
+	r.seen = slices.ContainsFunc(settings, func(s unit.Setting) bool { return s.Section == "Container" })
 	r.values = map[string]string{}
 	var after []string
-	for _, s := range settings {
+	for _, s := range words.InForce(settings, effect) {
 		at := s.Section + "." + s.Key
 		r.values[at] = s.Value
 		switch {
 		case s.Section == "Container":
-			r.seen = true
 			r.draft.Line = cmp.Or(r.draft.Line, r.line-1+s.Line)
 			r.setting(s)
 		case r.ours || s.Section == "Install" || strings.HasPrefix(s.Section, "X-") || s.Section == "Quadlet":
@@ -172,10 +177,30 @@ func (r *reader) read() error {
 			r.lose(s, "it is about the unit: take it over into the new one")
 		}
 	}
+	if r.otherCommand {
+		r.draft.Image = "" // another command is another container
+	}
 	if r.draft.Image != "" {
 		r.finish(after)
 	}
 	return nil
+}
+
+// effect is how the generator reads a key that is set more than once: those of
+// the list add up until an empty one, and of the others the last counts.
+func effect(s unit.Setting) words.Effect {
+	lists := []string{
+		"AddCapability", "AddDevice", "AddHost", "Annotation", "ContainersConfModule", "DNS", "DNSOption", "DNSSearch", "DropCapability", "Environment", "EnvironmentFile", "ExposeHostPort",
+		"GIDMap", "GlobalArgs", "GroupAdd", "Label", "LogOpt", "Mask", "Mount", "Network", "NetworkAlias", "PodmanArgs", "PublishPort", "RemapGid", "RemapUid", "Secret", "Sysctl", "Tmpfs", "UIDMap",
+		"Ulimit", "Unmask", "Volume",
+	}
+	switch {
+	case s.Section == "Service", s.Section == "Container" && slices.Contains(lists, s.Key):
+		return words.Clears
+	case s.Section == "Container":
+		return words.Replaces
+	}
+	return words.Adds
 }
 
 // passed are settings that say how systemd runs the service.
@@ -235,20 +260,11 @@ func (r *reader) say(name, value string) {
 	r.draft.Said = append(r.draft.Said, words.Flag{Name: name, Value: value})
 }
 
-// forget takes back the flags of a name: an empty value says so.
-func (r *reader) forget(name string) {
-	r.draft.Said = slices.DeleteFunc(r.draft.Said, func(f words.Flag) bool { return f.Name == name })
-}
-
 // setting reads a key of [Container].
 func (r *reader) setting(s unit.Setting) {
 	for name, k := range keys() {
 		if k.name != s.Key || name == "user" { // which Group= may add to
 			continue
-		}
-		if s.Value == "" {
-			r.forget(name)
-			return
 		}
 		for _, v := range r.known(s, k.read) {
 			switch {
@@ -282,7 +298,7 @@ func (r *reader) setting(s unit.Setting) {
 		if len(r.known(s, quote)) == len(list) {
 			r.draft.Args = list
 		} else {
-			r.draft.Image = "" // another command is another container
+			r.otherCommand = true
 		}
 	case s.Key == "User":
 		r.user, _ = one()

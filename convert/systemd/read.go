@@ -39,8 +39,8 @@ func (f format) Read(files []convert.File, o convert.Options) ([]convert.Found, 
 	if err != nil {
 		return nil, nil, err
 	}
-	var found []convert.Found
-	var losses []convert.Loss
+	var all []words.Batch
+	n := 0
 	var names []string
 	for _, d := range docs {
 		names = append(names, d.name)
@@ -50,20 +50,29 @@ func (f format) Read(files []convert.File, o convert.Options) ([]convert.Found, 
 		if err := r.read(); err != nil {
 			return nil, nil, err
 		}
+		title := ""
+		if r.name != "" {
+			title = r.name + suffix
+		}
+		of := []words.Batch{{Name: title, Losses: r.losses}}
 		for _, draft := range r.drafts {
 			one, more := draft.Found(files, o)
-			found, r.losses = append(found, one), append(r.losses, more...)
+			if len(r.drafts) == 1 { // the unit is the container's
+				of[0].Found, of[0].Losses = []convert.Found{one}, append(of[0].Losses, more...)
+				break
+			}
+			of = append(of, words.Batch{Found: []convert.Found{one}, Losses: more})
 		}
-		losses = append(losses, r.losses...)
-		if len(found) > maxUnits {
+		all = append(all, of...)
+		if n += len(r.drafts); n > maxUnits {
 			return nil, nil, fail.New(fail.Usage, "more than %d containers", maxUnits)
 		}
 	}
+	found, losses := words.Together(all)
 	if len(found) == 0 && len(losses) == 0 {
 		return nil, nil, fail.New(fail.Usage, "no unit whose ExecStart= runs safe-run, docker, podman or nerdctl").
 			Hint("give a unit file, or what systemctl cat NAME prints")
 	}
-	words.Unique(found)
 	return found, losses, nil
 }
 
@@ -80,7 +89,7 @@ type reader struct {
 
 func (r *reader) lose(s unit.Setting, why string) {
 	r.losses = append(r.losses, convert.Loss{
-		Container: words.Line(r.name), Why: why,
+		Why:  why,
 		What: fmt.Sprintf("line %d: %s", r.line-1+s.Line, words.Line(s.Key+"="+s.Value)),
 	})
 }
@@ -103,6 +112,7 @@ func (r *reader) read() error {
 		return fail.Wrap(fail.KindOf(err), err, "%s", words.Line(r.name))
 	}
 	r.ours = slices.ContainsFunc(settings, func(s unit.Setting) bool { return s.Section == section })
+	settings = words.InForce(settings, effect)
 	r.environment(settings)
 	values := map[string]string{}
 	var after []string
@@ -127,6 +137,15 @@ func (r *reader) read() error {
 		r.settle(d, values, after)
 	}
 	return nil
+}
+
+// effect is how a drop-in overrides a setting: dependencies can only be added to
+// (systemd.unit(5)), and sections that systemd passes over are not its own.
+func effect(s unit.Setting) words.Effect {
+	if s.Section == "Service" || s.Section == "Unit" && (strings.HasPrefix(s.Key, "Condition") || strings.HasPrefix(s.Key, "Assert")) {
+		return words.Clears
+	}
+	return words.Adds
 }
 
 // environment notes the variables the unit sets once. With a file of variables
@@ -168,7 +187,7 @@ func (r *reader) start(s unit.Setting) {
 		}
 		draft, left := words.Command(one, nil)
 		for _, l := range left {
-			l.Container, l.What = words.Line(r.name), fmt.Sprintf("line %d: %s", r.line-1+s.Line, words.Line(l.What))
+			l.What = fmt.Sprintf("line %d: %s", r.line-1+s.Line, words.Line(l.What))
 			r.losses = append(r.losses, l)
 		}
 		if draft == nil && len(left) == 0 {

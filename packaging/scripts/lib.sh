@@ -6,8 +6,11 @@ set -e
 etc=/etc
 state=/var/lib/safe-run
 run=/run/safe-run
+proc=/proc
 program=${program:-/usr/bin/safe-run}
 unit=safe-run-restore.service
+# As the kernel names it: without links.
+engine=$(readlink -f "${program%/bin/*}/lib" || echo "${program%/bin/*}/lib")/safe-run/engine
 
 say() { echo "safe-run: $*" >&2; }
 
@@ -20,20 +23,26 @@ systemd_runs() { [ -d /run/systemd/system ] && ! chrooted; }
 
 reload_systemd() { if systemd_runs; then systemctl daemon-reload >/dev/null 2>&1 || :; fi; }
 
-# engine_processes lists who executes a file of an engine, also one that was
-# replaced since.
+# engine_processes lists which processes of root execute a file of an engine,
+# also one that was replaced since. Two installations share the state. Anybody
+# may execute the files, or others in a place with the same name: that is no
+# engine. Who owns /proc/PID says nothing of a process that cannot be dumped.
 engine_processes() {
-	for p in /proc/[0-9]*; do
+	for p in $proc/[0-9]*; do
 		case $(readlink "$p/exe" 2>/dev/null) in
-		*/lib/safe-run/engine/*) echo "${p#/proc/}" ;;
+		"$engine"/* | /usr/lib/safe-run/engine/* | /usr/local/lib/safe-run/engine/*)
+			if [ "$(awk '$1 == "Uid:" { print $3 }' "$p/status" 2>/dev/null)" = 0 ]; then echo "${p#"$proc"/}"; fi
+			;;
 		esac
 	done
 }
 
-# unit_of ID: the unit whose cgroup a container is in, if any.
+# unit_of ID: the system's unit whose cgroup a container is in, if any. Above
+# it are slices alone: what is below user.slice, or below another unit, was
+# named by whom that is delegated to.
 unit_of() {
 	pid=$("$program" inspect -f '{{.State.Pid}}' "$1" 2>/dev/null) || return 0
-	sed -n 's|^.*/\([^/]*\.service\)/safe-run-[0-9a-f]*$|\1|p' "/proc/$pid/cgroup" 2>/dev/null | head -n 1
+	sed -n -e '\|^0::/user\.slice/|d' -e 's|^0::/\([^/]*\.slice/\)*\([^/]*\.service\)/safe-run-[0-9a-f]*$|\2|p' "$proc/$pid/cgroup" 2>/dev/null
 }
 
 # stop_all stops what runs, and then the engine: without the program nobody
@@ -192,6 +201,7 @@ purge() {
 	forget_containerd
 	forget_state || return 0
 	delete_tree $state
-	delete_tree /etc/safe-run
+	delete_tree $state-compose # secrets whose content stands in compose files
+	delete_tree $etc/safe-run
 	forget_unit
 }

@@ -46,8 +46,10 @@ has_entry() {
 
 # free_range prints the first id of a range that nobody has: no line of the
 # two files, no user, no group. It is looked for where neither useradd (100000
-# to 600100000) nor systemd-nspawn (524288 to 1879048191) hands out any, see
-# "Summary" in https://systemd.io/UIDS-GIDS; then in the latter.
+# to 600100000) nor systemd-nspawn (524288 to 1879048191, see "Summary" in
+# https://systemd.io/UIDS-GIDS) nor SSSD (200000 to 2000200000 for users of a
+# directory, who are in no file: ldap_idmap_range_max in sssd-ldap(5)) hands out
+# any; then where systemd-nspawn does, as safe-run would without a line.
 free_range() {
 	# A file need not end in a line's end.
 	for f in subuid subgid; do
@@ -74,7 +76,7 @@ free_range() {
 			}
 			return 0
 		}
-		END { if (!look(1879048192, 2147352576)) look(524288, 1879048192) }'
+		END { if (!look(2000224256, 2147352576)) look(524288, 1879048192) }'
 }
 
 append() {

@@ -54,19 +54,19 @@ seen() {
 	ip -o link | cut -d' ' -f2; nft list tables 2>/dev/null; cat /proc/sys/net/ipv4/ip_forward
 }
 
-printf 'alice:100000:65536\nbob:1879048192:70000' >/etc/subuid
-printf 'alice:100000:65536\ncarol:1879179264:1' >/etc/subgid
+printf 'alice:100000:65536\nbob:2000224256:70000' >/etc/subuid
+printf 'alice:100000:65536\ncarol:2000355328:1' >/etc/subgid
 cp /etc/subuid /etc/subgid /mnt/in/
 seen >/mnt/in/before
 
 ok install install
-range=safe-run:1879244800:67108864
+range=safe-run:2000420864:67108864
 is 'range of uids' "$range" tail -n 1 /etc/subuid
 is 'range of gids' "$range" tail -n 1 /etc/subgid
 is 'others keep theirs' 2 grep -c 'alice\|bob' /etc/subuid
 ok load safe-run load -q -i /mnt/in/image.tar
 is 'a container' hi safe-run --rm busybox echo hi
-is 'its ids' yes safe-run --rm --network none busybox awk '$2 >= 1879244800 && $2 < 1879244800 + 67108864 { print "yes" }' /proc/self/uid_map
+is 'its ids' yes safe-run --rm --network none busybox awk '$2 >= 2000420864 && $2 < 2000420864 + 67108864 { print "yes" }' /proc/self/uid_map
 ok 'one in the background' safe-run run -d --name stays --restart always -v data:/data -p 127.0.0.1::80 busybox sh -c 'trap "exit 0" TERM; while :; do sleep 0.1; done'
 pid=$(safe-run inspect -f '{{.State.Pid}}' stays)
 daemon=$(engine)
@@ -126,6 +126,9 @@ for m in /sys/fs/cgroup /sys/kernel/security; do umount -R $m 2>/dev/null; mount
 mkdir -p /sys/fs/cgroup/{safe-run/x/y,memory/safe-run,other} /sys/kernel/security/apparmor
 printf '%s (enforce)\n' safe-run-0a1b2c3d safe-run-p-0123456789abcdef safe-run-mine docker-default >/sys/kernel/security/apparmor/profiles
 touch /sys/kernel/security/apparmor/.remove
+# A secret of a compose project, and what a compose that was killed left.
+mkdir -m 0700 -p /var/lib/safe-run-compose/shop
+touch /var/lib/safe-run-compose/shop/{token,.env-1}
 ok purge dpkg -P safe-run
 is 'the last profile unloaded' safe-run-p-0123456789abcdef cat /sys/kernel/security/apparmor/.remove
 is 'cgroups' $'/sys/fs/cgroup\n/sys/fs/cgroup/memory\n/sys/fs/cgroup/other' bash -c 'find /sys/fs/cgroup | sort'
@@ -134,6 +137,7 @@ is 'nothing is mounted' '' grep -E '/safe-run|/a.040b' /proc/self/mountinfo
 
 # Nothing is left.
 ok 'no /etc/safe-run' test ! -e /etc/safe-run
+ok 'no secrets of compose' test ! -e /var/lib/safe-run-compose
 ok 'subuid as it was' diff <(cat /mnt/in/subuid; echo) /etc/subuid
 ok 'subgid as it was' diff <(cat /mnt/in/subgid; echo) /etc/subgid
 seen >/mnt/in/after

@@ -238,13 +238,23 @@ func TestDryRunOfAbsentImage(t *testing.T) {
 	same(t, before, take(t))
 }
 
-// TestUnbuiltVerbs: words that will be verbs are not taken for images.
-func TestUnbuiltVerbs(t *testing.T) {
+// TestVerbsOfTheCompanion: its verbs are not taken for images, and what is
+// wrong with their words is told as of any other.
+func TestVerbsOfTheCompanion(t *testing.T) {
 	before := take(t)
-	for _, verb := range []string{"export"} {
-		r := run(verb, "x")
-		if r.code != 125 || r.stdout != "" || strings.Contains(r.stderr, "Unable to find image") || !strings.Contains(r.stderr, "not built yet") {
-			t.Errorf("safe-run %s x: %s", verb, r)
+	for line, want := range map[string]string{
+		"export x":                                 "there is no format",
+		"export kubernetes":                        "IMAGE",
+		"export docker --privileged img":           "privileged",
+		"import /absent.yaml":                      "/absent.yaml",
+		"import docker pull x":                     "no docker run",
+		"compose -f /absent.yaml up":               "/absent.yaml",
+		"compose build":                            "build",
+		"export compose --strict --egress=none im": "--strict",
+	} {
+		r := run(strings.Fields(line)...)
+		if r.code != 125 || r.stdout != "" || strings.Contains(r.stderr, "Unable to find image") || !strings.Contains(r.stderr, want) {
+			t.Errorf("safe-run %s: %s", line, r)
 		}
 	}
 	same(t, before, take(t))

@@ -22,10 +22,10 @@ part_install() {
 	check 'dpkg -i' 0 'Setting up safe-run' dpkg -i "$deb"
 	check 'nothing is enabled' 1 disabled systemctl is-enabled safe-run-restore
 	check 'known to systemd' 0 'loaded' systemctl show -p LoadState safe-run-restore
-	check 'range of ids' 0 '^safe-run:1879048192:67108864\nsafe-run:1879048192:67108864\n' cat /etc/subuid /etc/subgid
+	check 'range of ids' 0 '^safe-run:2000224256:67108864\nsafe-run:2000224256:67108864\n' cat /etc/subuid /etc/subgid
 	check load 0 'Loaded' $safe load -i build/images/busybox.tar
 	check 'run' 0 'CapEff:\t0{16}\n(.*\n)*safe-run-[0-9a-f]{8} \(enforce\)' safe-run --rm busybox sh -c 'cat /proc/self/status /proc/self/attr/current'
-	check 'ids of that range' 0 '\A *0 *(18[789]|19[0-4])[0-9]{7} *65536\n' safe-run --rm busybox cat /proc/self/uid_map
+	check 'ids of that range' 0 '\A *0 *20[0-6][0-9]{7} *65536\n' safe-run --rm busybox cat /proc/self/uid_map
 	check doctor 0 ' 0 failures' $safe doctor
 
 	# A profile of the site's, made of the abstraction.

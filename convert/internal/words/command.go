@@ -36,7 +36,7 @@ func prefixes() map[string]struct {
 	}
 	return map[string]p{
 		"sudo": {values: []string{"-u", "--user", "-g", "--group", "-h", "--host", "-p", "--prompt", "-C", "-D", "--chdir", "-R", "-T", "-r", "-t"}},
-		"doas": {values: []string{"-u", "-C"}}, "env": {values: []string{"-u", "--unset", "-C", "--chdir", "-S"}}, "exec": {values: []string{"-a"}},
+		"doas": {values: []string{"-u", "-C"}}, "env": {values: []string{"-u", "--unset", "-C", "--chdir"}}, "exec": {values: []string{"-a"}},
 		"nice": {values: []string{"-n", "--adjustment"}}, "ionice": {values: []string{"-c", "-n", "--class", "--classdata"}}, "nohup": {}, "time": {values: []string{"-f", "-o"}}, "command": {},
 		"setsid": {}, "stdbuf": {values: []string{"-i", "-o", "-e"}}, "timeout": {values: []string{"-s", "--signal", "-k", "--kill-after"}, words: 1}, "builtin": {}, "$": {}, "chronic": {}, "!": {},
 	}
@@ -66,31 +66,24 @@ type Ours func(words []string) bool
 // Command reads the words of a command, in which unknown parts are marked. It
 // gives nil if no container comes of it.
 func Command(list []string, ours Ours) (d *Draft, losses []convert.Loss) {
+	all := list
 	list = unprefixed(list, &losses)
+	losses = append(losses, inside(all[:len(all)-len(list)])...)
 	if len(list) == 0 {
-		return nil, nil
+		return nil, losses
 	}
 	base := path.Base(list[0])
 	t, is := tools()[base]
 	if !is {
-		for _, w := range list {
-			if strings.ContainsAny(w, " \n") && (strings.Contains(w, "docker run") || strings.Contains(w, "podman run")) {
-				return nil, []convert.Loss{{What: Shown(w), Why: "a command in a string of another is not read: import it by itself"}}
-			}
-		}
-		return nil, nil
+		return nil, append(losses, inside(list)...)
 	}
 	rest, engine := verb(list[1:], base, t)
 	losses = append(losses, engine...)
 	switch {
 	case rest == nil && ours != nil && ours(list):
-		return nil, nil
+		return nil, losses
 	case rest == nil:
-		more := other(list, t)
-		if len(more) == 0 {
-			return nil, nil
-		}
-		return nil, append(losses, more...)
+		return nil, append(losses, other(list, t)...)
 	}
 	flags, more, after := Split(rest)
 	losses = append(losses, more...)
@@ -109,6 +102,55 @@ func Command(list []string, ours Ours) (d *Draft, losses []convert.Loss) {
 		d.Args = after[1:]
 	}
 	return d, losses
+}
+
+// inside says what is started by words that are not read themselves: those of a
+// program that is not known, and what a prefix takes.
+func inside(list []string) []convert.Loss {
+	if len(list) > 0 && IsUnknown(list[0]) && runs(list[1:]) {
+		return []convert.Loss{{What: Shown(strings.Join(list[:min(len(list), 4)], " ")) + " …", Why: "what program it is, is known only when the script runs: write its name"}}
+	}
+	for i, w := range list {
+		if starts(list[i:]) {
+			return []convert.Loss{{What: Shown(strings.Join(list, " ")), Why: "a command that another starts is not read: import it by itself"}}
+		}
+		line := strings.FieldsFunc(Shown(w), func(r rune) bool { return strings.ContainsRune(" \t\n\"'`;|&(){}", r) })
+		for j := range line {
+			if len(line) > 1 && starts(line[j:]) {
+				return []convert.Loss{{What: Shown(w), Why: "a command in a string of another is not read: import it by itself"}}
+			}
+		}
+	}
+	return nil
+}
+
+// starts says whether words begin with a program that is read, and its verb run.
+func starts(list []string) bool {
+	_, base, _ := strings.Cut(list[0], "=") // --split-string=docker, and X=docker
+	for _, w := range []string{list[0], base} {
+		t, is := tools()[path.Base(w)]
+		if !is {
+			continue
+		}
+		rest := list[1:]
+		for len(rest) > 0 && strings.HasPrefix(rest[0], "-") {
+			n := 1
+			if slices.Contains(t.values, rest[0]) {
+				n = 2
+			}
+			rest = rest[min(n, len(rest)):]
+		}
+		return runs(rest)
+	}
+	return false
+}
+
+// runs says whether words are the verb that makes a container.
+func runs(list []string) bool {
+	if first(list) == "container" {
+		list = list[1:]
+	}
+	return first(list) == "run" || first(list) == "create"
 }
 
 // unprefixed takes away what stands before the program that counts.
@@ -169,11 +211,11 @@ func verb(list []string, base string, t tool) (rest []string, losses []convert.L
 		losses = append(losses, convert.Loss{What: base + " " + Shown(strings.Join(list[:n], " ")), Why: "it is about the engine of another program"})
 		list = list[n:]
 	}
+	if !runs(list) {
+		return nil, nil
+	}
 	if first(list) == "container" {
 		list = list[1:]
-	}
-	if first(list) != "run" && first(list) != "create" {
-		return nil, nil
 	}
 	return append([]string{}, list[1:]...), losses
 }

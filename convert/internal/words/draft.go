@@ -48,9 +48,6 @@ func (d Draft) Found(files []convert.File, o convert.Options) (convert.Found, []
 	if out.Name == "" {
 		out.Name = Default(d.Said, d.Image)
 	}
-	for i := range losses {
-		losses[i].Container = out.Name
-	}
 	return out, losses
 }
 

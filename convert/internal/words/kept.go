@@ -100,6 +100,35 @@ func Unique(found []convert.Found) {
 	}
 }
 
+// Batch is what was read of one command or file.
+type Batch struct {
+	Name   string // of the file, with its suffix, so that no container has it; "" is not known
+	Found  []convert.Found
+	Losses []convert.Loss
+}
+
+// Together gives each container a name of its own. Then losses are told by that
+// name where one container was read with them, else by the name of the file.
+func Together(all []Batch) (found []convert.Found, losses []convert.Loss) {
+	for _, b := range all {
+		found = append(found, b.Found...)
+	}
+	Unique(found)
+	n := 0
+	for _, b := range all {
+		name := Line(b.Name)
+		if len(b.Found) == 1 {
+			name = found[n].Name
+		}
+		for _, l := range b.Losses {
+			l.Container = name
+			losses = append(losses, l)
+		}
+		n += len(b.Found)
+	}
+	return found, losses
+}
+
 // Dependencies writes what a container depends on in one word.
 func Dependencies(all []convert.Dependency) string {
 	words := make([]string, len(all))
