@@ -46,6 +46,7 @@ func (l *loading) build() error {
 		m.service()
 		l.out.Services = append(l.out.Services, m.out)
 	}
+	l.out.Off = slices.Sorted(maps.Keys(p.DisabledServices))
 	if dir := l.o.ProfileDir; dir != "" && !slices.ContainsFunc(l.out.Services, func(s Service) bool {
 		return len(s.Flags) > 0 && strings.HasPrefix(s.Flags[0].Word, "--profile=")
 	}) {

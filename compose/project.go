@@ -41,6 +41,7 @@ type Project struct {
 	Dir      string    // where relative paths of the files start, absolute
 	Files    []string  // all files that were read as compose files, absolute
 	Services []Service // those that are on, each after those it depends on
+	Off      []string  // names of those whose profiles are not on
 	Networks []Network // those that services are on
 	Volumes  []Volume  // those that services mount
 	Config   []byte    // the files as one, merged and resolved, in YAML

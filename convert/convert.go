@@ -97,6 +97,9 @@ type Loss struct {
 type Options struct {
 	Limits  spec.Limits // in force where it is converted, see policy.Site.Limits
 	Context cli.Context // for the files that flags name
+	// LookupEnv gives the variables a document asks its reader for; nil: none
+	// are set.
+	LookupEnv func(name string) (string, bool)
 	// Files says that more than one file can be written. Without it, what Write
 	// gives is read from standard output, and of files beside it only those are
 	// referred to without which the container would be another one.

@@ -126,6 +126,8 @@ func TestNormal(t *testing.T) {
 		{"--cpu-quota=20000 --cpu-period=10000 img", "--cpus=2 img"},
 		{"--memory=1g --memory-swap=1g img", "-m 1g img"},
 		{"--tmpfs=/tmp:exec img", "--tmpfs=/tmp:exec img"},
+		{"--memory=512m --memory-swap=1g img", "--memory-swap=1024m --memory=512m img"},
+		{"--memory=512m --memory-swap=-1 img", "--memory-swap=-1 img"},
 	} {
 		normal := func(line string) spec.Workload {
 			return convert.Normal(argvtest.Parse(t, strings.Fields(line)...), o.Limits)

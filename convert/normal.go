@@ -131,7 +131,11 @@ func resources(w *spec.Workload, limits spec.Limits) {
 	if r.MemorySwap != nil && *r.MemorySwap == memory {
 		r.MemorySwap = nil
 	}
-	for value, byDefault := range map[**int64]int64{&r.Memory: limits.Memory, &r.PidsLimit: limits.Pids, &w.ShmSize: limits.Shm} {
+	// A number for both is said beside that of memory alone.
+	if (r.MemorySwap == nil || *r.MemorySwap <= 0) && r.Memory != nil && *r.Memory == limits.Memory {
+		r.Memory = nil
+	}
+	for value, byDefault := range map[**int64]int64{&r.PidsLimit: limits.Pids, &w.ShmSize: limits.Shm} {
 		if *value != nil && **value == byDefault {
 			*value = nil
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -161,7 +162,11 @@ func TestDeb(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := call(t, nil, "timeout", "300", "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
+	group := fmt.Sprintf("safe-run-packaging-%d", os.Getpid())
+	t.Cleanup(func() {
+		call(t, nil, "sh", "-c", `for d in /sys/fs/cgroup/$0 /sys/fs/cgroup/*/$0; do [ ! -d "$d" ] || find "$d" -depth -type d -exec rmdir {} +; done`, group)
+	})
+	out := call(t, []string{"CGROUP=" + group}, "timeout", "300", "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"bash", "testdata/overlay.sh", deb, image)
 	if strings.Contains(out, "FAIL") || !strings.HasSuffix(out, "done\n") {
 		t.Error(out)

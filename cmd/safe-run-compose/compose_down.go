@@ -95,6 +95,9 @@ func leaving(p *compose.Project, have []container, o downFlags, names []string) 
 		if len(names) > 0 {
 			return !slices.Contains(names, c.Service)
 		}
+		if p != nil && slices.Contains(p.Off, c.Service) {
+			return true // it is no orphan
+		}
 		return !known(c.Service) && !o.removeOrphans && !strings.EqualFold(c.OneOff, "true")
 	}), nil
 }

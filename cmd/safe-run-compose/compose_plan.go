@@ -80,10 +80,11 @@ func (st *step) follow(steps []*step, o upFlags) {
 	}
 }
 
-// orphans are containers of the project whose service is not in the file.
+// orphans are containers of the project whose service is not in the file. One
+// that is off is in it.
 func orphans(p *compose.Project, have []container) []container {
 	return slices.DeleteFunc(slices.Clone(have), func(c container) bool {
-		return slices.ContainsFunc(p.Services, func(s compose.Service) bool { return s.Name == c.Service })
+		return slices.Contains(p.Off, c.Service) || slices.ContainsFunc(p.Services, func(s compose.Service) bool { return s.Name == c.Service })
 	})
 }
 

@@ -15,14 +15,16 @@ import (
 	"github.com/safe-run/safe-run/policy"
 )
 
-// judge asks the site's policy about all services, before anything is made. run
-// asks it again, with the image at hand.
-func judge(p *compose.Project) error {
+// judge asks the site's policy about the services that are going to be started,
+// before anything is made. run asks it again, with the image at hand.
+func judge(all *compose.Project, services []compose.Service) error {
+	p := *all
+	p.Services = services
 	site, err := policy.LoadSite(policy.DefaultFile)
 	if err != nil {
 		return err
 	}
-	refused, err := compose.Judge(p, site)
+	refused, err := compose.Judge(&p, site)
 	if err != nil {
 		return err
 	}

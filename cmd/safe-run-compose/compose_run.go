@@ -58,7 +58,7 @@ func (a *app) once(ctx context.Context, o onceFlags, entry bool, name string, co
 	if err != nil {
 		return err
 	}
-	if err := judge(p); err != nil {
+	if err := judge(p, services); err != nil {
 		return err
 	}
 	i := slices.IndexFunc(services, func(s compose.Service) bool { return s.Name == name })

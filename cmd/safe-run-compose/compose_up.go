@@ -98,7 +98,7 @@ func (a *app) up(ctx context.Context, o upFlags, names []string) error {
 	if o.exitFrom != "" && !slices.ContainsFunc(services, func(s compose.Service) bool { return s.Name == o.exitFrom }) {
 		return noService(o.exitFrom, p)
 	}
-	if err := judge(p); err != nil {
+	if err := judge(p, services); err != nil {
 		return err
 	}
 	if len(services) == 0 {

@@ -106,21 +106,16 @@ func (f *exportFlags) parse(args []string) (format string, words []string, err e
 		return "", nil, nil
 	}
 	format = before.Arg(0)
+	given := *f // what was said before the format stays, unless it is said again
 	after := f.set()
-	before.VisitAll(func(b *pflag.Flag) { // what was set before stays the default
-		if a, is := after.Lookup(b.Name).Value.(pflag.SliceValue); is {
-			_ = a.Replace(b.Value.(pflag.SliceValue).GetSlice())
-		} else {
-			_ = after.Set(b.Name, b.Value.String())
-		}
-	})
+	*f = given
 	var own []*pflag.Flag
 	after.VisitAll(func(f *pflag.Flag) { own = append(own, f) })
-	given, rest, err := cli.Split(before.Args()[1:], own...)
+	flags, rest, err := cli.Split(before.Args()[1:], own...)
 	if err != nil {
 		return "", nil, err
 	}
-	for _, g := range given {
+	for _, g := range flags {
 		words = append(words, g.Word())
 	}
 	if len(words) > 0 || len(rest) > 0 {
@@ -129,8 +124,8 @@ func (f *exportFlags) parse(args []string) (format string, words []string, err e
 	switch {
 	case f.seccomp != "localhost" && f.seccomp != "runtime-default":
 		return "", nil, fail.New(fail.Usage, "--seccomp takes localhost or runtime-default, and not %.40q", f.seccomp)
-	case len(f.files) > 0 && len(given) > 0:
-		return "", nil, fail.New(fail.Usage, "-f takes what it exports from the file: leave %.80q out", given[0].Word())
+	case len(f.files) > 0 && len(flags) > 0:
+		return "", nil, fail.New(fail.Usage, "-f takes what it exports from the file: leave %.80q out", flags[0].Word())
 	case f.profileDir != "" && len(f.files) == 0:
 		return "", nil, fail.New(fail.Usage, "--profile-dir is for the services of -f").Hint("for a command line: --profile FILE")
 	}
@@ -242,7 +237,7 @@ func options(program string) (convert.Options, policy.Site, error) {
 		}
 		return argv.OfProfile(found, ref, ctx.ReadFile)
 	}
-	return convert.Options{Limits: site.Limits(), Context: ctx, Program: program, Compose: loadProject}, site, nil
+	return convert.Options{Limits: site.Limits(), Context: ctx, Program: program, Compose: loadProject, LookupEnv: os.LookupEnv}, site, nil
 }
 
 // fromCompose is the project of compose files, or some services of it.

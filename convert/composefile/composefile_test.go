@@ -126,7 +126,7 @@ func TestRead(t *testing.T) {
 	text := "services:\n  web:\n    image: nginx:1\n    cap_drop: [ALL]\n    cap_add: [CHOWN]\n    environment:\n      A: ${X:-y}\n      B: $Y\n    volumes:\n      - ./data:/data:ro\n    depends_on: [db]\n    ports: ['80:80']\n  db:\n    image: redis:1\n    networks: {default: {}}\n"
 	o := formattest.Options()
 	o.Context.Cwd = t.TempDir()
-	o.Context.LookupEnv = func(name string) (string, bool) { return "from me", name == "X" }
+	o.LookupEnv = func(name string) (string, bool) { return "from me", name == "X" }
 	if err := os.Mkdir(filepath.Join(o.Context.Cwd, "data"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -77,9 +77,9 @@ func load(files []convert.File, o convert.Options) ([]convert.Found, []convert.L
 		main = filepath.Join(dir, fileName)
 	}
 	var environ []string
-	if o.Context.LookupEnv != nil {
+	if o.LookupEnv != nil {
 		for _, name := range variables(files[0].Data) {
-			if v, set := o.Context.LookupEnv(name); set {
+			if v, set := o.LookupEnv(name); set {
 				environ = append(environ, name+"="+v)
 			}
 		}

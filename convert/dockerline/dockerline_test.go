@@ -139,6 +139,15 @@ func TestRead(t *testing.T) {
 		{"docker run --label 'safe-run.flags=[\"--egress=none\"]' --label safe-run.name=n1 --label safe-run.depends-on=db:healthy img", []string{"n1: --egress=none img"}, nil},
 		{"docker run --label 'safe-run.flags=[\"img\"]' --label safe-run.x=y --label safe-run.name=A img", []string{"img:  img"}, []string{"--label=safe-run.flags=[\"img\"]", "--label=safe-run.x=y", "--label=safe-run.name=A"}},
 		{"docker run --security-opt seccomp=./none.json img", []string{"img:  img"}, []string{"--security-opt=seccomp=./none.json"}},
+		{"docker run ok; xargs -n 1 docker run --privileged a", []string{"ok:  ok"}, []string{"line 1: xargs -n 1 docker run --privileged a"}},
+		{"docker run ok; eval docker run b", []string{"ok:  ok"}, []string{"eval docker run b"}},
+		{"docker run ok; systemd-run --unit x /usr/bin/docker -H x container create --privileged c", []string{"ok:  ok"}, []string{"systemd-run"}},
+		{"docker run ok; env -S \"docker run --privileged d\"", []string{"ok:  ok"}, []string{"docker run --privileged d"}},
+		{"docker run ok; env -S'docker  run d'; env --split-string='docker run d' x", []string{"ok:  ok"}, []string{"-Sdocker  run d", "--split-string=docker run d"}},
+		{"docker run ok; env -S 'A=1 podman container run d' docker run e", []string{"ok:  ok", "e:  e"}, []string{"A=1 podman container run d"}},
+		{"docker run ok; xargs nerdctl create a; xargs safe-run run b; bash -c \"docker $X run c\"", []string{"ok:  ok"}, []string{"xargs nerdctl create a", "xargs safe-run run b", "docker $X run c"}},
+		{"docker run ok; $DOCKER run --privileged f; C='docker run g'; $C", []string{"ok:  ok"}, []string{"$DOCKER run --privileged f", "docker run g"}},
+		{"id=$(docker run ok); echo \"$(docker run ok)\" docker running; D=docker; apt-get install docker podman; which docker", []string{"ok:  ok", "ok-2:  ok"}, nil},
 		{"docker run", nil, []string{"docker run"}},
 		{"docker run -it", nil, []string{"docker run -it"}},
 		{"docker -H tcp://x run --frobnicate --name=x -Z img", []string{"x: --name=x img"}, []string{"docker -H tcp://x", "--frobnicate", "-Z"}},
@@ -169,6 +178,20 @@ func TestRead(t *testing.T) {
 			t.Errorf("%.40q: %+v", bad, found)
 		} else {
 			formattest.Printable(t, err.Error())
+		}
+	}
+}
+
+// TestLossesOfTheirs: a loss is told by the name the container has at last.
+func TestLossesOfTheirs(t *testing.T) {
+	script := "docker run --name web a\ndocker run --name web --foo=1 --security-opt seccomp=/nowhere.json b\nxargs docker run c"
+	_, losses, err := dockerline.Format().Read([]convert.File{{Name: "x.sh", Data: []byte(script)}}, formattest.Options())
+	if err != nil || len(losses) != 3 {
+		t.Fatalf("%v %q", err, losses)
+	}
+	for i, want := range []string{"web-2", "web-2", ""} {
+		if losses[i].Container != want {
+			t.Errorf("%q is of %q, want %q", losses[i].What, losses[i].Container, want)
 		}
 	}
 }

@@ -146,6 +146,9 @@ func commands(text string) (out []command, err error) {
 		if call, is := n.(*syntax.CallExpr); is && len(call.Args) > 0 {
 			out = append(out, command{wordsOf(text, call.Args), int(call.Pos().Line())})
 		}
+		if a, is := n.(*syntax.Assign); is && a.Value != nil { // what $NAME may run later
+			out = append(out, command{wordsOf(text, []*syntax.Word{a.Value}), int(a.Pos().Line())})
+		}
 		return true
 	})
 	return out, err

@@ -172,7 +172,8 @@ func leftWhys() map[string]string {
 		"initContainers": "run it before, as a command of its own", "serviceAccountName": "there is no API to speak to", "serviceAccount": "there is no API to speak to",
 		"automountServiceAccountToken": "there is no API to speak to", "imagePullSecrets": "credentials of registries are those of the caller (docker login)",
 		"schedule": "a timer of systemd says when", "fsGroup": "files keep the owner they have", "namespace": "there are no namespaces of objects", "shareProcessNamespace": "containers do not share processes here",
-		"postStart": "no command is run beside the container's own", "preStop": "no command is run beside the container's own", "volumeClaimTemplates": "make the volume by its name",
-		"data": "content of files is not written by an import", "httpGet": "a health check is a command in the container",
+		"postStart": "no command is run beside the container's own", "preStop": "no command is run beside the container's own", "volumeClaimTemplates": "the volume is one by that name, made when it is first used",
+		"data": "content of files is not written by an import", "readinessProbe": "a health check is a command in the container: --health-cmd", "livenessProbe": "a health check is a command in the container: --health-cmd", "startupProbe": "a health check is a command in the container: --health-cmd",
+		"httpGet": "a health check is a command in the container: --health-cmd", "tcpSocket": "a health check is a command in the container: --health-cmd", "grpc": "a health check is a command in the container: --health-cmd",
 	}
 }

@@ -104,6 +104,7 @@ type podReader struct {
 	first string // name of the first container, if there are several
 	// grouped says that every container has a group of its own.
 	grouped bool
+	claims  []string // names of volumes that are made of templates
 
 	set     labels.Set                 // labels of the Pod
 	shared  *corev1.PodSecurityContext // as it was before it was read
@@ -133,6 +134,11 @@ func (r *reader) workload(d *doc, t *template) error {
 	p.grouped = t.spec.SecurityContext != nil && t.spec.SecurityContext.RunAsGroup != nil || !slices.ContainsFunc(containers, func(c corev1.Container) bool {
 		return c.SecurityContext == nil || c.SecurityContext.RunAsGroup == nil
 	})
+	if set, is := d.object.(*appsv1.StatefulSet); is {
+		for _, c := range set.Spec.VolumeClaimTemplates {
+			p.claims = append(p.claims, c.Name)
+		}
+	}
 	p.pod()
 	p.labels()
 	networks := p.network()

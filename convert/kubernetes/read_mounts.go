@@ -32,6 +32,9 @@ func (p *podReader) mounts(c *corev1.Container, of int) {
 func (p *podReader) declared() {
 	p.volumes = map[string]corev1.Volume{}
 	p.users = map[string]int{}
+	for _, name := range p.claims {
+		p.volumes[name] = corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}}
+	}
 	for _, c := range p.t.spec.Containers {
 		for _, m := range c.VolumeMounts {
 			p.users[m.Name]++

@@ -106,6 +106,15 @@ func TestRead(t *testing.T) {
 			[]string{"a: --env=B=2 --mount=type=bind,src=/a,destination=/b,ro,bind-recursive=disabled --mount=type=volume,source=v,destination=/v,volume-subpath=x --mount=type=bind,source=/a,target=/c,bind-recursive=disabled,readonly,exec --no-healthcheck=true --tmpfs=/t:size=1m --device=/dev/fuse --secret=tls,uid=3 --network=container:c --label=x i"},
 			nil,
 		},
+		{
+			"[Container]\nImage=old\nPodmanArgs=--cap-add=NET_ADMIN --memory=7g --foo\nEnvironmentFile=/a\nVolume=/a:/a\nAddCapability=SYS_ADMIN\nEnvironment=A=1\nMask=/a\nUserNS=host\nSecurityLabelDisable=true\nExec=%i\nHealthCmd=none\nMemory=7g\nDropCapability=all\n[Service]\nMemoryMax=1G\n" +
+				"# /etc/containers/systemd/a.container.d/b.conf\n[Container]\nPodmanArgs=\nEnvironmentFile=\nVolume=\nAddCapability=\nEnvironment=\nMask=\nUserNS=auto\nSecurityLabelDisable=false\nExec=new\nHealthCmd=/x\nMemory=\nDropCapability=CHOWN\nPodmanArgs=--cpus=1\nImage=i\n[Service]\nMemoryMax=\n",
+			[]string{"a: --cap-drop=ALL --health-cmd=/x --cap-drop=CHOWN --cpus=1 i new"},
+			nil,
+		},
+		{"[Container]\nPodmanArgs=--volume=/a:/a\nVolume=/b:/b\nVolume=\nImage=i\n", []string{"a: --volume=/a:/a i"}, nil},
+		{"[Container]\nImage=i\nImage=\n", nil, []string{"Image="}},
+		{"[Container]\nExec=a %i\nImage=i\n", nil, []string{"Exec=a %i", "Image="}},
 		{"[Container]\nImage=x.build\n", nil, []string{"Image=x.build", "Image="}},
 		{"[Container]\nExec=a\nPod=x.pod\n", nil, []string{"Pod=x.pod", "Image="}},
 		{"[Container]\nImage=i\nExec=a %i\n", nil, []string{"Exec=a %i", "Image="}},
@@ -136,6 +145,20 @@ func TestRead(t *testing.T) {
 		if found, _, err := quadlet.Format().Read([]convert.File{{Data: []byte(bad)}}, formattest.Options()); err == nil {
 			t.Errorf("%q: %+v", bad, found)
 		}
+	}
+}
+
+// TestLossesOfTheirs: a loss is told by the name the container has at last, and
+// by the file's where none came of it.
+func TestLossesOfTheirs(t *testing.T) {
+	text := "# web.container\n[Container]\nImage=a\nFoo=1\n# a/web.container\n[Container]\nImage=b\nFoo=1\nSeccompProfile=/nowhere.json\n# c.container\n[Container]\nExec=x\n"
+	_, losses, err := quadlet.Format().Read([]convert.File{{Name: "-", Data: []byte(text)}}, formattest.Options())
+	var of []string
+	for _, l := range losses {
+		of = append(of, l.Container)
+	}
+	if want := []string{"web", "web-2", "web-2", "c.container"}; err != nil || !slices.Equal(of, want) {
+		t.Errorf("%v %q, want %q", err, losses, want)
 	}
 }
 

@@ -99,6 +99,30 @@ func TestStream(t *testing.T) {
 	}
 }
 
+// TestLossesOfTheirs: a loss is told by the name the container has at last, and
+// by the unit's where that has several.
+func TestLossesOfTheirs(t *testing.T) {
+	one := "[Service]\nUser=u\nExecStart=docker run --foo=1 "
+	text := "# web.service\n" + one + "a\n# a/web.service\n" + one + "b\n# two.service\n" + one + "--name=web c ; docker run --name two --security-opt seccomp=/nowhere.json d\n"
+	found, losses, err := systemd.Format().Read([]convert.File{{Name: "-", Data: []byte(text)}}, formattest.Options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names, of []string
+	for _, c := range found {
+		names = append(names, c.Name)
+	}
+	for _, l := range losses {
+		of = append(of, l.Container)
+	}
+	if want := []string{"web", "web-2", "web-3", "two"}; !slices.Equal(names, want) {
+		t.Errorf("%q, want %q", names, want)
+	}
+	if want := []string{"web", "web", "web-2", "web-2", "two.service", "two.service", "two"}; !slices.Equal(of, want) {
+		t.Errorf("%q, want %q", of, want)
+	}
+}
+
 // TestRead: units of others.
 func TestRead(t *testing.T) {
 	unit := func(service string) string {
@@ -119,6 +143,8 @@ func TestRead(t *testing.T) {
 		{unit("Environment=TAG=1.2\nMemoryMax=1G\nUser=me\nExecStart=podman run --rm img:${TAG}\nRestart=on-abort"), []string{"web: --restart=on-failure img:1.2"}, []string{"After=db", "MemoryMax=1G", "User=me", "Restart=on-abort"}},
 		{unit("ExecStart=/bin/sh -c 'docker run x'\nExecStart=/bin/true"), nil, []string{"After=db", "docker run x", "ExecStart=/bin/true"}},
 		{unit("ExecStart=safe-run --name a i1 ; safe-run --name b i2"), []string{"a: --name=a i1", "b: --name=b i2"}, []string{"After=db"}},
+		{unit("ExecStart=docker run --cap-add SYS_ADMIN -v /srv:/srv --foo=1 old:1\nExecStartPre=/bin/old\nEnvironment=TAG=1\nEnvironmentFile=/x\n\n# /etc/systemd/system/web.service.d/override.conf\n[Unit]\nAfter=\n[Service]\nExecStart=\nExecStartPre=\nEnvironment=\nEnvironmentFile=\nEnvironment=TAG=2\nExecStart=docker run new:$TAG"), []string{"web:  new:2"}, []string{"After=db"}},
+		{unit("ExecStart=docker run a\nExecStart="), nil, []string{"After=db"}},
 		{unit("ExecStart=safe-run i1\n[X-Safe-Run]\nContainer=UP\nFlags=[\"x\"]\nDependsOn=a"), []string{"i1:  i1"}, []string{"Container=UP", "Flags=", "DependsOn="}},
 	} {
 		found, losses, err := systemd.Format().Read([]convert.File{{Name: "web.service", Data: []byte(c.unit)}}, formattest.Options())

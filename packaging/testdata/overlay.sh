@@ -7,10 +7,22 @@
 #   unshare --mount --net --pid --fork --mount-proc bash overlay.sh ...
 #
 # Prints "FAIL ..." for all that is not as it should be, and "done".
+# Its control groups are below one of its own (CGROUP), which it sees as the
+# root: a purge removes empty ones, and others have theirs on this machine.
 set -u
 exec 2>&1
-if [[ ${1:-} != inside ]]; then
+hierarchies() { awk '{ for (i = 1; i <= NF; i++) if ($i == "-") { if ($(i+1) ~ /^cgroup2?$/) print $5, $(i+1), $(i+3) } }' /proc/self/mountinfo; }
+if [[ ${1:-} != inside && ${1:-} != own ]]; then
+	while read -r at _ _; do
+		mkdir "$at/$CGROUP" || exit 1
+		for f in cpus mems; do [[ ! -e $at/cpuset.$f ]] || cat "$at/cpuset.$f" >"$at/$CGROUP/cpuset.$f"; done
+		echo 0 >"$at/$CGROUP/cgroup.procs" || exit 1
+	done < <(hierarchies)
+	exec unshare --cgroup bash "$0" own "$@"
+fi
+if [[ $1 = own ]]; then
 	set -e
+	shift
 	deb=$(realpath "$1") image=$(realpath "$2") self=$(realpath "$0")
 	t=$(mktemp -d)
 	mount -t tmpfs -o size=2g tmpfs "$t"
@@ -28,7 +40,19 @@ if [[ ${1:-} != inside ]]; then
 	cp "$image" mnt/in/image.tar
 	cp "$self" mnt/in/overlay.sh
 	mount --rbind /dev dev
+	own=$(hierarchies)
 	mount --rbind /sys sys
+	while read -r at kind options; do
+		umount "$t/root$at"
+		if [[ $kind = cgroup2 ]]; then
+			mount -t cgroup2 none "$t/root$at"
+			mkdir "$t/root$at/init" # what has processes cannot give its controllers on
+			echo 0 >"$t/root$at/init/cgroup.procs"
+			for c in $(<"$t/root$at/cgroup.controllers"); do echo "+$c" >"$t/root$at/cgroup.subtree_control" 2>/dev/null || true; done
+		else
+			mount -t cgroup -o "${options#rw,}" none "$t/root$at"
+		fi
+	done <<<"$own"
 	mount -t proc proc proc
 	ip link set lo up
 	pivot_root . mnt/old # a user namespace is not for who is in a chroot

@@ -110,13 +110,14 @@ func inside(list []string) []convert.Loss {
 	if len(list) > 0 && IsUnknown(list[0]) && runs(list[1:]) {
 		return []convert.Loss{{What: Shown(strings.Join(list[:min(len(list), 4)], " ")) + " …", Why: "what program it is, is known only when the script runs: write its name"}}
 	}
+	known := tools()
 	for i, w := range list {
-		if starts(list[i:]) {
+		if starts(list[i:], known) {
 			return []convert.Loss{{What: Shown(strings.Join(list, " ")), Why: "a command that another starts is not read: import it by itself"}}
 		}
-		line := strings.FieldsFunc(Shown(w), func(r rune) bool { return strings.ContainsRune(" \t\n\"'`;|&(){}", r) })
+		line := strings.FieldsFunc(unsubstituted(w), func(r rune) bool { return strings.ContainsRune(" \t\n\"'`;|&(){}", r) })
 		for j := range line {
-			if len(line) > 1 && starts(line[j:]) {
+			if len(line) > 1 && starts(line[j:], known) {
 				return []convert.Loss{{What: Shown(w), Why: "a command in a string of another is not read: import it by itself"}}
 			}
 		}
@@ -124,16 +125,33 @@ func inside(list []string) []convert.Loss {
 	return nil
 }
 
+// unsubstituted is a word as it is written, without the commands whose output is
+// part of it: they are read by themselves.
+func unsubstituted(w string) string {
+	parts := strings.Split(w, Mark)
+	for i, p := range parts {
+		if i%2 == 1 && (strings.HasPrefix(p, "$(") || strings.HasPrefix(p, "`")) {
+			parts[i] = "$"
+		}
+	}
+	return strings.Join(parts, "")
+}
+
 // starts says whether words begin with a program that is read, and its verb run.
-func starts(list []string) bool {
-	_, base, _ := strings.Cut(list[0], "=") // --split-string=docker, and X=docker
-	for _, w := range []string{list[0], base} {
-		t, is := tools()[path.Base(w)]
+func starts(list []string, known map[string]tool) bool {
+	const most = 64                           // flags between them, so that a long list takes no time
+	_, value, _ := strings.Cut(list[0], "=")  // --split-string=docker, and X=docker
+	_, joined, _ := strings.Cut(list[0], "S") // -Sdocker
+	if !strings.HasPrefix(list[0], "-") {
+		joined = ""
+	}
+	for _, w := range []string{list[0], value, joined} {
+		t, is := known[path.Base(w)]
 		if !is {
 			continue
 		}
 		rest := list[1:]
-		for len(rest) > 0 && strings.HasPrefix(rest[0], "-") {
+		for n := 0; n < most && len(rest) > 0 && (strings.HasPrefix(Shown(rest[0]), "-") || strings.HasPrefix(Shown(rest[0]), "$")); n++ {
 			n := 1
 			if slices.Contains(t.values, rest[0]) {
 				n = 2
