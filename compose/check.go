@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/safe-run/safe-run/internal/edits"
+
 	"go.yaml.in/yaml/v4"
 )
 
@@ -135,7 +137,7 @@ func (l *loading) on(s *source, service *yaml.Node) bool {
 func alike(key string, at *keyNode) string {
 	best, least := "", 3
 	for k := range at.below {
-		if d := distance(key, k); d < least || d == least && k < best {
+		if d := edits.Distance(key[:min(len(key), 80)], k); d < least || d == least && k < best {
 			best, least = k, d
 		}
 	}
@@ -143,30 +145,6 @@ func alike(key string, at *keyNode) string {
 		return "keys of your own begin with x-"
 	}
 	return "did you mean " + best + "?"
-}
-
-// distance counts the letters to change from a to b.
-func distance(a, b string) int {
-	if len(a) > 40 || len(b) > 40 {
-		return 40
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := last
-			if a[i] != b[j] {
-				cost++
-			}
-			last = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // unsupportedKeys finds the keys of the merged files that are not honoured.

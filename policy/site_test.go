@@ -242,14 +242,14 @@ func TestText(t *testing.T) {
 		}
 	}
 	// The grant that is offered is a valid file, and permits what it says.
-	site, err := ParseSite([]byte(grantStanza(refusals)), "t")
+	site, err := ParseSite([]byte(Stanza(refusals)), "t")
 	if err != nil {
-		t.Fatalf("%v\n%s", err, grantStanza(refusals))
+		t.Fatalf("%v\n%s", err, Stanza(refusals))
 	}
 	r.Site = site
 	_, left := Review(r)
 	if got := strings.Join(ids(left), " "); got != "bind-system cap-all volumes-from" {
-		t.Errorf("left: %q: %+v\n%s", got, left, grantStanza(refusals))
+		t.Errorf("left: %q: %+v\n%s", got, left, Stanza(refusals))
 	}
 
 	b.Reset()
@@ -277,14 +277,14 @@ func TestOfferedGrantsWork(t *testing.T) {
 		if len(refusals) == 0 {
 			t.Fatalf("not refused: %+v", r.Workload)
 		}
-		site, err := ParseSite([]byte(grantStanza(refusals)), "t")
+		site, err := ParseSite([]byte(Stanza(refusals)), "t")
 		if err != nil {
-			t.Errorf("%v\n%s", err, grantStanza(refusals))
+			t.Errorf("%v\n%s", err, Stanza(refusals))
 			continue
 		}
 		r.Site = site
 		if _, left := Review(r); len(left) > 0 {
-			t.Errorf("left: %+v\n%s", left, grantStanza(refusals))
+			t.Errorf("left: %+v\n%s", left, Stanza(refusals))
 		}
 	}
 }

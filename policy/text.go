@@ -34,7 +34,7 @@ func WriteText(w io.Writer, refusals []Refusal) error {
 		}
 		fmt.Fprintf(&b, "\n  %s   [%s]\n    gives away: %s\n    instead:    %s\n    grant:      %s\n", r.Flag, r.ID, r.GivesAway, r.Safer, grant)
 	}
-	if stanza := grantStanza(refusals); stanza != "" {
+	if stanza := Stanza(refusals); stanza != "" {
 		b.WriteString("\nThe smallest grant, for the administrator, in " + DefaultFile + ":\n\n" + indent(stanza))
 		if never {
 			b.WriteString("\nIt does not cover what no grant can be given for.\n")
@@ -44,27 +44,28 @@ func WriteText(w io.Writer, refusals []Refusal) error {
 	return err
 }
 
-// grantStanza joins what the refusals need to one stanza of the site policy.
-func grantStanza(refusals []Refusal) string {
-	var limits, keys []string
-	items := map[string][]string{}
-	image := ""
+// Stanza joins what the refusals need to one policy file, the smallest that
+// permits all that can be permitted; "" if nothing can. They may be of several
+// images.
+func Stanza(refusals []Refusal) string {
+	var limits, images []string
+	keys := map[string][]string{}  // by image
+	items := map[string][]string{} // by image and key
 	for _, r := range refusals {
 		key, rest, ok := strings.Cut(r.Grant, ": ")
 		if !ok {
 			continue
 		}
 		if key == "limits" {
-			limits = append(limits, strings.TrimSuffix(strings.TrimPrefix(rest, "{max: {"), "}}"))
+			limits = appendNew(limits, strings.TrimSuffix(strings.TrimPrefix(rest, "{max: {"), "}}"))
 			continue
 		}
-		image = r.Image
-		if items[key] == nil {
-			keys = append(keys, key)
-		}
-		items[key] = appendNew(items[key], strings.TrimSuffix(strings.TrimPrefix(rest, "["), "]"))
+		image := either(r.Image, "REPOSITORY")
+		at := image + " " + key
+		images, keys[image] = appendNew(images, image), appendNew(keys[image], key)
+		items[at] = appendNew(items[at], strings.TrimSuffix(strings.TrimPrefix(rest, "["), "]"))
 	}
-	if len(keys) == 0 && len(limits) == 0 {
+	if len(images) == 0 && len(limits) == 0 {
 		return ""
 	}
 	var b strings.Builder
@@ -72,10 +73,13 @@ func grantStanza(refusals []Refusal) string {
 	if len(limits) > 0 {
 		b.WriteString("limits:\n  max: {" + strings.Join(limits, ", ") + "}\n")
 	}
-	if len(keys) > 0 {
-		b.WriteString("grants:\n  - image: " + quoteYAML(either(image, "REPOSITORY")) + "\n")
-		for _, k := range keys {
-			b.WriteString("    " + k + ": [" + strings.Join(items[k], ", ") + "]\n")
+	if len(images) > 0 {
+		b.WriteString("grants:\n")
+	}
+	for _, image := range images {
+		b.WriteString("  - image: " + quoteYAML(image) + "\n")
+		for _, k := range keys[image] {
+			b.WriteString("    " + k + ": [" + strings.Join(items[image+" "+k], ", ") + "]\n")
 		}
 	}
 	return b.String()

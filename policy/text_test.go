@@ -42,7 +42,7 @@ func TestWording(t *testing.T) {
 	}
 	// One grant for what is needed twice, and a name for an image without one.
 	flag.Image = ""
-	if got := grantStanza([]Refusal{flag, flag}); strings.Count(got, "X") != 1 || !strings.Contains(got, `"REPOSITORY"`) {
+	if got := Stanza([]Refusal{flag, flag}); strings.Count(got, "X") != 1 || !strings.Contains(got, `"REPOSITORY"`) {
 		t.Errorf("%s", got)
 	}
 	var b bytes.Buffer

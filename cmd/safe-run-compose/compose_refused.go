@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/safe-run/safe-run/compose"
@@ -57,8 +55,7 @@ func writeRefused(w io.Writer, refused []compose.Refused) error {
 		fmt.Fprintf(&b, "\n  %s%s: %s   [%s]\n    gives away: %s\n    instead:    %s\n    grant:      %s\n",
 			at(r.Place), r.Key, r.Flag, r.ID, r.GivesAway, r.Safer, grant)
 	}
-	stanza := grants(refused)
-	if stanza != "" {
+	if stanza := stanza(refused); stanza != "" {
 		b.WriteString("\nThe smallest grant, for the administrator, in " + policy.DefaultFile + ":\n\n")
 		for l := range strings.Lines(stanza) {
 			b.WriteString("  " + l)
@@ -71,60 +68,11 @@ func writeRefused(w io.Writer, refused []compose.Refused) error {
 	return err
 }
 
-// grants joins what the refusals need to one policy file. Each has a line of it,
-// KEY: [ITEM], or limits: {max: {ITEM}}.
-func grants(refused []compose.Refused) string {
-	var limits, images []string
-	of := map[string][]string{}    // image to keys
-	items := map[string][]string{} // image and key to items
-	for _, r := range refused {
-		key, rest, ok := strings.Cut(r.Grant, ": ")
-		if !ok {
-			continue
-		}
-		if key == "limits" {
-			limits = with(limits, strings.TrimSuffix(strings.TrimPrefix(rest, "{max: {"), "}}"))
-			continue
-		}
-		image := r.Image
-		if image == "" {
-			image = "REPOSITORY"
-		}
-		images, of[image] = with(images, image), with(of[image], key)
-		items[image+" "+key] = with(items[image+" "+key], strings.TrimSuffix(strings.TrimPrefix(rest, "["), "]"))
+// stanza joins what the refusals need to one policy file.
+func stanza(refused []compose.Refused) string {
+	all := make([]policy.Refusal, len(refused))
+	for i, r := range refused {
+		all[i] = r.Refusal
 	}
-	var b strings.Builder
-	if len(limits) > 0 {
-		b.WriteString("limits:\n  max: {" + strings.Join(limits, ", ") + "}\n")
-	}
-	if len(images) > 0 {
-		b.WriteString("grants:\n")
-	}
-	for _, image := range images {
-		b.WriteString("  - image: " + yamlWord(image) + "\n")
-		for _, key := range of[image] {
-			b.WriteString("    " + key + ": [" + strings.Join(items[image+" "+key], ", ") + "]\n")
-		}
-	}
-	if b.Len() == 0 {
-		return ""
-	}
-	return "version: 1\n" + b.String()
-}
-
-// with adds what is not there yet.
-func with(to []string, s string) []string {
-	if slices.Contains(to, s) {
-		return to
-	}
-	return append(to, s)
-}
-
-// yamlWord writes a repository so that YAML reads the same: plain if it is made of
-// what repositories are, else in JSON's quotes, which are YAML's.
-func yamlWord(s string) string {
-	if strings.Contains(s, "/") && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./") == "" {
-		return s
-	}
-	return strconv.Quote(strings.ToValidUTF8(s, "\uFFFD"))
+	return policy.Stanza(all)
 }

@@ -294,14 +294,14 @@ func TestRefused(t *testing.T) {
 	if strings.ContainsRune(text, 0x1b) {
 		t.Error("it steers the terminal")
 	}
-	site, err := policy.ParseSite([]byte(grants(all)), "policy.yaml")
+	site, err := policy.ParseSite([]byte(stanza(all)), "policy.yaml")
 	if err != nil {
-		t.Fatalf("%v\n%s", err, grants(all))
+		t.Fatalf("%v\n%s", err, stanza(all))
 	}
 	if len(site.Grants) != 3 || len(site.Grants[0].Capabilities) != 2 || len(site.Grants[0].Allow) != 1 || site.Grants[2].Image != "reg.example:5000/c" {
 		t.Errorf("%+v", site.Grants)
 	}
-	if g := grants(all[6:]); g != "" {
+	if g := stanza(all[6:]); g != "" {
 		t.Errorf("a grant for what is never granted: %s", g)
 	}
 }
