@@ -104,7 +104,7 @@ func (f *importFlags) run(program string, args []string, in io.Reader, out, errs
 		fmt.Fprintf(errs, "safe-run: left out: %s\n", plain.Line(l.String()))
 	}
 	for _, r := range needs {
-		fmt.Fprintf(errs, "safe-run: %s: run refuses it until the site grants: %s\n", plain.Line(r.Flag), plain.Line(r.Grant))
+		fmt.Fprintf(errs, "safe-run: %s: %s: run refuses it until the site grants: %s\n", plain.Line(r.Image), plain.Line(r.Flag), plain.Line(r.Grant))
 	}
 	if f.strict && len(losses) > 0 {
 		return fail.New(fail.Usage, "not all of it can be taken over, and --strict was given; nothing is written")
@@ -173,7 +173,7 @@ func (f *importFlags) source(args []string, in io.Reader, o convert.Options) (co
 	if err != nil {
 		return nil, nil, err
 	}
-	files := []convert.File{{Name: filepath.Base(path), Data: data, Path: path}}
+	files := []convert.File{{Name: filepath.Base(path), Data: data, Path: strings.TrimPrefix(path, "-")}}
 	return format, append(files, beside(path, o)...), nil
 }
 
