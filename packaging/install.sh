@@ -52,47 +52,58 @@ trap 'rm -rf "$new"' EXIT
 tree=$here
 [[ -f $here/bin/safe-run ]] || { tree=$new/tree; "$here/stage.sh" "$tree"; }
 
+# What names the program names it where it will be.
+cp -R "$tree" "$new/placed"
+tree=$new/placed
+sed -i "s|=/usr/local/bin/safe-run |=$root/bin/safe-run |" "$tree"/lib/systemd/system/* \
+	$(find "$tree/share/doc/safe-run/examples" -type f)
+sed -i "s|^program=.*|program=$root/bin/safe-run|" "$tree/share/doc/safe-run/purge.sh"
+
 units=$root/lib/systemd/system
 [[ $prefix = /usr || $prefix = /usr/local ]] || units=/etc/systemd/system
-# place FILE: where a file or directory of the tree goes.
+# place DIRECTORY: where one of the tree goes, in $to.
 place() {
 	case $1 in
-	etc | etc/*) echo "/$1" ;;
-	lib/systemd/system | lib/systemd/system/*) echo "$units${1#lib/systemd/system}" ;;
-	lib/systemd) dirname "$units" ;;
-	*) echo "$root/$1" ;;
+	etc | etc/*) to=/$1 ;;
+	lib/systemd/system | lib/systemd/system/*) to=$units${1#lib/systemd/system} ;;
+	lib/systemd) to=${units%/*} ;;
+	*) to=$root/$1 ;;
 	esac
 }
+declare -A before listed
 # made PATH: makes a directory, and those above it, and lists those that are
 # new, or were when it was installed before.
 made() {
 	local d=$1
 	[[ -n $d && $d != / ]] || return 0
 	made "${d%/*}"
-	if [[ ! -d $dest$d ]]; then install -d -m 0755 "$dest$d"; echo "d $d" >>"$new/list"
-	elif grep -qxF "d $d" "$new/before"; then grep -qxF "d $d" "$new/list" || echo "d $d" >>"$new/list"; fi
+	if [[ ! -d $dest$d ]]; then install -d -m 0755 "$dest$d"; elif [[ ! ${before[$d]:-} || ${listed[$d]:-} ]]; then return 0; fi
+	listed[$d]=1
+	echo "d $d" >>"$new/list"
 }
 
 : >"$new/list"
 if [[ -f $dest$list ]]; then cp "$dest$list" "$new/before"; else : >"$new/before"; fi
+while IFS=' ' read -r kind path; do
+	[[ $kind != d ]] || before[$path]=1
+done <"$new/before"
 # DESTDIR itself is nobody's to remove.
 [[ -z $dest ]] || install -d "$dest"
-while IFS= read -r f; do
-	to=$(place "$f")
-	if [[ -d $tree/$f ]]; then made "$to"; continue; fi
-	made "${to%/*}"
-	mode=0644
-	[[ ! -x $tree/$f ]] || mode=0755
-	# Into a new file, that takes the place of the old one: it may be running.
-	case $f in
-	lib/systemd/* | share/doc/safe-run/examples/*) sed "s|=/usr/local/bin/safe-run |=$root/bin/safe-run |" "$tree/$f" >"$new/file" ;;
-	share/doc/safe-run/purge.sh) sed "s|^program=.*|program=$root/bin/safe-run|" "$tree/$f" >"$new/file" ;;
-	*) cp "$tree/$f" "$new/file" ;;
-	esac
-	install -m $mode "$new/file" "$dest$to.new"
-	mv -f "$dest$to.new" "$dest$to"
-	echo "f $to" >>"$new/list"
-done < <(cd "$tree" && find . -mindepth 1 | sed 's|^\./||' | grep -vx install.sh | sort)
+shopt -s nullglob
+while IFS= read -r d; do
+	place "$d"
+	made "$to"
+	texts=()
+	for f in "$tree/$d"/*; do
+		[[ -f $f ]] || continue
+		echo "f $to/${f##*/}" >>"$new/list"
+		if [[ ! -x $f ]]; then texts+=("$f"); continue; fi
+		# Into a new file, that takes the place of the old one: it may be running.
+		install -m 0755 "$f" "$dest$to/${f##*/}.new"
+		mv -f "$dest$to/${f##*/}.new" "$dest$to/${f##*/}"
+	done
+	[[ ${#texts[@]} = 0 ]] || install -m 0644 "${texts[@]}" "$dest$to/"
+done < <(cd "$tree" && rm -f install.sh && find . -mindepth 1 -type d | sed 's|^\./||' | sort)
 echo "f $list" >>"$new/list"
 install -m 0644 "$new/list" "$dest$list"
 gone "$new/before" "$new/list"

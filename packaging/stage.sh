@@ -30,9 +30,8 @@ cat packaging/scripts/{lib,subids,purge}.sh | install -m 0755 /dev/stdin "$out/s
 # copy FROM TO: a directory with what is below it.
 copy() {
 	dir "$2"
-	(cd "$1" && find . -type f) | sort | while IFS= read -r f; do
-		install -D -m 0644 "$1/$f" "$out/$2/$f"
-	done
+	cp -R "$1/." "$out/$2/"
+	find "$out/$2" -type f -exec chmod 0644 {} +
 }
 copy packaging/examples share/doc/safe-run/examples
 [[ ! -d docs/verbs ]] || copy docs/verbs share/doc/safe-run/verbs

@@ -128,7 +128,7 @@ type Grants struct {
 	Capabilities       []string // CAP_ names outside the free list
 	Devices            []specs.LinuxDevice
 	DevicePerms        map[string]string // device path inside -> rwm
-	HostUserNS         bool // asked for, or needed by a capability that is
+	HostUserNS         bool              // asked for, or needed by a capability that is
 	HostNetwork        bool
 	HostPID            bool
 	HostIPC            bool
