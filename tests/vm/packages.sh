@@ -1,8 +1,8 @@
 # The .deb on a Debian that has never seen safe-run: installed, used, upgraded, purged, and then all is as before. Part of guest.sh,
 # and the first one.
 
-# state: what a purge must leave as it was: files, what systemd, AppArmor and the network know, cgroups, mounts.
-state() {
+# all_there: what a purge must leave as it was: files, what systemd, AppArmor and the network know, cgroups, mounts.
+all_there() {
 	find / -xdev \( -path /mnt -o -path /proc -o -path /var/log -o -path /var/cache -o -path /tmp -o -path '/var/lib/dpkg/*-old' -o -path /var/lib/apt \
 		-o -path /root \) -prune -o \( ! -type d -printf '%p %y %#m %U:%G %s\n' -o -printf '%p %y %#m %U:%G\n' \) | grep -v '^/var/lib/dpkg/\(status\|lock\|triggers\|diversions\|available\)'
 	find /run -path /run/systemd -prune -o -path /run/udev -prune -o -print
@@ -18,7 +18,7 @@ state() {
 part_install() {
 	local safe=/usr/bin/safe-run deb u=/etc/systemd/system/box.service was
 	deb=$(echo /mnt/dir/safe-run_*.deb)
-	state | sort >/mnt/dir/out/before
+	all_there | sort >/mnt/dir/out/before
 	check 'dpkg -i' 0 'Setting up safe-run' dpkg -i "$deb"
 	check 'nothing is enabled' 1 disabled systemctl is-enabled safe-run-restore
 	check 'known to systemd' 0 'loaded' systemctl show -p LoadState safe-run-restore
@@ -43,6 +43,7 @@ part_install() {
 	check 'load a profile' 0 '' apparmor_parser -Kr /srv/i/site-box
 	check 'it works' 0 'site-box \(enforce\)\n' $safe run --rm --security-opt apparmor=site-box busybox sh -c 'cat /etc/hosts >/dev/null; cat /proc/self/attr/current'
 	check 'and denies' 1 'denied' $safe run --rm --security-opt apparmor=site-box busybox sh -c 'echo no >/tmp/no'
+	dmesg -C # of that denial: later parts look for others
 	apparmor_parser -R /srv/i/site-box
 
 	# A unit, and one that is none, which an upgrade leaves alone.
@@ -67,6 +68,6 @@ part_install() {
 	check 'apt purge' 0 'stopping 2 container' apt-get purge -y safe-run
 	rm -rf $u /srv/i
 	systemctl daemon-reload; systemctl reset-failed
-	state | sort >/mnt/dir/out/after
+	all_there | sort >/mnt/dir/out/after
 	check 'nothing is left' 0 '^\n$' diff /mnt/dir/out/before /mnt/dir/out/after
 }

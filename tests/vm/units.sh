@@ -300,7 +300,7 @@ networks: {back: {internal: true}}
 YAML
 	check 'compose up' 0 '' $safe compose -f $at/compose.yaml up -d
 	check 'found by name' 0 '^stored\n$' $safe compose -f $at/compose.yaml exec front wget -qO- http://store:8080/x
-	check 'no way out' 1 '' $safe compose -f $at/compose.yaml exec front wget -T 5 -qO- http://192.0.2.1/
+	check 'no way out' 1 '' $safe compose -f $at/compose.yaml exec front nc -w 5 192.0.2.1 80 -e true
 	check 'its limits' 0 '^67108864\n20\n$' $safe compose -f $at/compose.yaml exec front sh -c 'cd /sys/fs/cgroup; cat memory.max pids.max'
 	check 'compose down' 0 '' $safe compose -f $at/compose.yaml down -v
 	check 'nothing is left' 0 '^\n$' $safe ps -aq
