@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 [[ $(id -u) = 0 ]] || { echo "test-vm needs root" >&2; exit 1; }
 # A machine that takes longer is ended: the whole is bounded, and says so.
-export VM_DIR=${VM_DIR:-$PWD/build/vm} VM_TIMEOUT=${VM_TIMEOUT:-$([[ -n ${VM_ALL:-} ]] && echo 14400 || echo 2100)}
+export VM_DIR=${VM_DIR:-$PWD/build/vm} VM_TIMEOUT=${VM_TIMEOUT:-$([[ -n ${VM_ALL:-} ]] && echo 14400 || echo 2700)}
 kernels=${VM_KERNELS:-6.12 6.1}
 [[ $VM_DIR/root.img -nt tests/vm/build.sh ]] || {
 	mkdir -p "$VM_DIR"
