@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,6 +26,7 @@ import (
 	"github.com/safe-run/safe-run/internal/cli"
 	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/plain"
+	"github.com/safe-run/safe-run/internal/unit"
 	"github.com/safe-run/safe-run/policy"
 	"github.com/safe-run/safe-run/profiles"
 	"github.com/safe-run/safe-run/spec"
@@ -283,18 +283,9 @@ func fromWords(words []string, o convert.Options) (convert.Project, error) {
 	w := inv.Workload
 	name := w.Name
 	if name == "" {
-		name = imageName(w.Image)
+		name = unit.ImageName(w.Image)
 	}
 	return convert.Project{Containers: []convert.Container{{Name: convert.ObjectName(name), Workload: w}}}, nil
-}
-
-// imageName is the last part of an image's name: nginx of
-// docker.io/library/nginx:1.29.
-func imageName(image string) string {
-	image, _, _ = strings.Cut(image, "@")
-	image = image[strings.LastIndexByte(image, '/')+1:]
-	image, _, _ = strings.Cut(image, ":")
-	return image
 }
 
 // permitted refuses what no site can grant, and says what this one does not.
@@ -320,14 +311,24 @@ func permitted(p convert.Project, site policy.Site, errs io.Writer) error {
 func imageFacts(ctx context.Context, program string, w spec.Workload, errs io.Writer) spec.Workload {
 	ctx, stop := context.WithTimeout(ctx, 20*time.Second)
 	defer stop()
-	call := exec.CommandContext(ctx, program, "inspect", "--type", "image", "--format", "{{json .Config}}", w.Image)
+	call := exec.CommandContext(ctx, program, "inspect", "--type", "image", "--format", "{{json .Config}}", "--", w.Image)
 	var text bytes.Buffer
 	call.Stdout = &text
-	if os.Geteuid() == 0 && call.Run() == nil {
+	if os.Geteuid() == 0 && engineRuns(ctx, program) && call.Run() == nil {
 		if img, err := spec.ImageFromConfig(slices.Concat([]byte(`{"config":`), bytes.TrimSpace(text.Bytes()), []byte("}"))); err == nil {
 			return kubernetes.Fold(w, img)
 		}
 	}
 	fmt.Fprintf(errs, "safe-run: the image %s is not here: if it has a USER, VOLUMEs or a HEALTHCHECK, say so with --user, -v and --health-cmd, since Kubernetes does not look at them\n", plain.Line(w.Image))
 	return w
+}
+
+// engineRuns says whether there is a containerd to ask: to look at an image is
+// no reason to start one.
+func engineRuns(ctx context.Context, program string) bool {
+	if _, err := os.Stat("/run/containerd/containerd.sock"); err == nil {
+		return true
+	}
+	out, err := exec.CommandContext(ctx, program, "engine", "status").Output()
+	return err == nil && bytes.HasPrefix(out, []byte("running"))
 }

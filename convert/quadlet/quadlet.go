@@ -95,11 +95,6 @@ func (f format) Write(p convert.Project, losses []convert.Loss, o convert.Option
 		if err != nil {
 			return nil, nil, err
 		}
-		mine := func(all []convert.Loss) []convert.Loss {
-			return slices.DeleteFunc(slices.Clone(all), func(l convert.Loss) bool {
-				return l.Container != "" && !slices.Contains(strings.Split(l.Container, ", "), c.Name)
-			})
-		}
 		head := []string{c.Name + suffix, "Written by safe-run export quadlet, for podman 5; safe-run import quadlet reads it."}
 		if strings.Contains(text, "\nSeccompProfile=") {
 			head = append(head, "Its seccomp filter has to be at "+unitDir+convert.SeccompName(c.Name)+".")
@@ -111,7 +106,7 @@ func (f format) Write(p convert.Project, losses []convert.Loss, o convert.Option
 			}
 			head = append(head, words.Line("It needs: podman secret create "+s.ID+" "+from))
 		}
-		files = append(files, convert.File{Name: c.Name + suffix, Data: []byte(words.Comment(head, mine(losses), mine(defaults)) + text)})
+		files = append(files, convert.File{Name: c.Name + suffix, Data: []byte(words.Comment(head, words.Of(c.Name, losses), words.Of(c.Name, defaults)) + text)})
 	}
 	for _, n := range p.Networks {
 		if !n.External && networkUnit(n.Name) {

@@ -51,17 +51,12 @@ func (f format) Write(p convert.Project, losses []convert.Loss, o convert.Option
 		if err != nil {
 			return nil, nil, err
 		}
-		mine := func(all []convert.Loss) []convert.Loss {
-			return slices.DeleteFunc(slices.Clone(all), func(l convert.Loss) bool {
-				return l.Container != "" && !slices.Contains(strings.Split(l.Container, ", "), c.Name)
-			})
-		}
 		head := []string{c.Name + suffix, "Written by safe-run export systemd; safe-run import systemd reads it."}
 		if c.Workload.Seccomp != nil {
 			head = append(head, "Its seccomp filter has to be at "+seccompDir+convert.SeccompName(c.Name)+".")
 			also = append(also, convert.File{Name: convert.SeccompName(c.Name), Data: c.Filter, Also: true})
 		}
-		files = append(files, convert.File{Name: c.Name + suffix, Data: []byte(words.Comment(head, mine(losses), mine(defaults)) + text)})
+		files = append(files, convert.File{Name: c.Name + suffix, Data: []byte(words.Comment(head, words.Of(c.Name, losses), words.Of(c.Name, defaults)) + text)})
 	}
 	return append(files, also...), defaults, nil
 }

@@ -70,7 +70,7 @@ func FromFlags(args []string, ctx cli.Context) (w spec.Workload, o Options, err 
 	}
 	absoluteSeccomp(&w, ctx.Cwd)
 	if w.Name == "" {
-		w.Name = nameOf(w.Image)
+		w.Name = ImageName(w.Image)
 	}
 	return w, o, nil
 }
@@ -96,9 +96,9 @@ func absoluteSeccomp(w *spec.Workload, cwd string) {
 	w.Seccomp = &spec.SeccompFile{Path: path, JSON: w.Seccomp.JSON}
 }
 
-// nameOf makes a name of the last part of an image's: nginx of
+// ImageName makes a name of the last part of an image's: nginx of
 // docker.io/library/nginx:1.29.
-func nameOf(image string) string {
+func ImageName(image string) string {
 	image, _, _ = strings.Cut(image, "@")
 	image = image[strings.LastIndexByte(image, '/')+1:]
 	image, _, _ = strings.Cut(image, ":")

@@ -10,6 +10,7 @@ import (
 	"github.com/safe-run/safe-run/convert"
 	"github.com/safe-run/safe-run/internal/argv"
 	"github.com/safe-run/safe-run/internal/plain"
+	"github.com/safe-run/safe-run/internal/unit"
 )
 
 // escaped writes the characters of JSON that do not show as themselves by their
@@ -67,12 +68,7 @@ func Name(s string) string {
 }
 
 // ImageName makes one of an image's: nginx of example.com/library/nginx:1.29.
-func ImageName(image string) string {
-	image, _, _ = strings.Cut(image, "@")
-	image = image[strings.LastIndexByte(image, '/')+1:]
-	image, _, _ = strings.Cut(image, ":")
-	return Name(image)
-}
+func ImageName(image string) string { return Name(unit.ImageName(image)) }
 
 // IsName says whether s is as Name gives it.
 func IsName(s string) bool { return s != "" && Name(s) == s }
@@ -208,4 +204,12 @@ func WithoutExec(value string) (string, bool) {
 	n := len(fields)
 	fields = slices.DeleteFunc(fields, func(f string) bool { return f == "exec" })
 	return CSV(fields...), err == nil && len(fields) < n
+}
+
+// Of gives the losses of one container, and those that are no container's. One
+// of several names them all.
+func Of(name string, all []convert.Loss) []convert.Loss {
+	return slices.DeleteFunc(slices.Clone(all), func(l convert.Loss) bool {
+		return l.Container != "" && !slices.Contains(strings.Split(l.Container, ", "), name)
+	})
 }
