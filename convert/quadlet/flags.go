@@ -263,7 +263,7 @@ func (r *reader) after(s unit.Setting) (out []string) {
 	for u := range strings.FieldsSeq(s.Value) {
 		base := strings.TrimSuffix(strings.TrimSuffix(u, ".service"), suffix)
 		switch {
-		case slices.Contains(r.names, base) && base != r.name:
+		case slices.Contains(r.names, base) && base != r.Name:
 			out = append(out, base)
 		case strings.HasSuffix(u, ".target"), strings.HasSuffix(u, ".network"), strings.HasSuffix(u, ".volume"), strings.HasSuffix(base, "-network"), strings.HasSuffix(base, "-volume"):
 		default:
@@ -295,8 +295,8 @@ func (r *reader) finish(after []string) {
 		r.say("restart", value)
 	}
 	if !r.ours {
-		if r.name != "" {
-			d.Name = words.Name(r.name)
+		if r.Name != "" {
+			d.Name = words.Name(r.Name)
 		}
 		slices.Sort(after)
 		for _, name := range slices.Compact(after) {

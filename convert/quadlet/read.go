@@ -3,7 +3,6 @@ package quadlet
 import (
 	"cmp"
 	"fmt"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +15,6 @@ import (
 )
 
 const (
-	maxFile  = 1 << 20 // bytes
 	maxUnits = 1000
 )
 
@@ -37,7 +35,7 @@ func leave() map[string]string {
 
 // Read finds the containers of .container files.
 func (f format) Read(files []convert.File, o convert.Options) ([]convert.Found, []convert.Loss, error) {
-	docs, err := documents(files)
+	docs, err := words.Documents(files, suffix, ".network", ".volume")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -45,10 +43,10 @@ func (f format) Read(files []convert.File, o convert.Options) ([]convert.Found, 
 	n := 0
 	var names []string
 	for _, d := range docs {
-		names = append(names, d.name)
+		names = append(names, d.Name)
 	}
 	for _, d := range docs {
-		r := reader{document: d, names: names, files: files}
+		r := reader{Document: d, names: names, files: files}
 		if err := r.read(); err != nil {
 			return nil, nil, err
 		}
@@ -57,8 +55,8 @@ func (f format) Read(files []convert.File, o convert.Options) ([]convert.Found, 
 				r.lose(unit.Setting{Line: 1, Key: "Image"}, "no image is named: the container is left out")
 			}
 			title := ""
-			if r.name != "" {
-				title = r.name + suffix
+			if r.Name != "" {
+				title = r.Name + suffix
 			}
 			all = append(all, words.Batch{Name: title, Losses: r.losses})
 			continue
@@ -76,54 +74,9 @@ func (f format) Read(files []convert.File, o convert.Options) ([]convert.Found, 
 	return found, losses, nil
 }
 
-// document is one .container of what is read.
-type document struct {
-	name string // without .container, "" is not known
-	text string
-	line int
-}
-
-// documents gives the .container files, also those that follow each other in one
-// stream, each after a comment with its name.
-func documents(files []convert.File) (out []document, err error) {
-	for i, file := range files {
-		if len(file.Data) > maxFile {
-			return nil, fail.New(fail.Usage, "%.80q has more than %d bytes", file.Name, maxFile)
-		}
-		name, is := strings.CutSuffix(file.Name, suffix)
-		if !is && i > 0 {
-			continue
-		}
-		if !is {
-			name = ""
-		}
-		current := document{name: name, line: 1}
-		var b strings.Builder
-		n := 0
-		for line := range strings.Lines(string(file.Data)) {
-			n++
-			title, comment := strings.CutPrefix(strings.TrimSpace(line), "# ")
-			ext := path.Ext(title)
-			if comment && (ext == suffix || ext == ".network" || ext == ".volume") && !strings.ContainsAny(title, " \t") {
-				if strings.Contains(b.String(), "[") {
-					current.text = b.String()
-					out = append(out, current)
-					b.Reset()
-					current = document{line: n}
-				}
-				current.name = strings.TrimSuffix(path.Base(title), suffix)
-			}
-			b.WriteString(line)
-		}
-		current.text = b.String()
-		out = append(out, current)
-	}
-	return out, nil
-}
-
 // reader reads one .container.
 type reader struct {
-	document
+	words.Document
 	names       []string
 	files       []convert.File
 	ours, seen  bool
@@ -137,23 +90,23 @@ type reader struct {
 
 func (r *reader) lose(s unit.Setting, why string) {
 	r.losses = append(r.losses, convert.Loss{
-		Why: why, What: fmt.Sprintf("line %d: %s", r.line-1+s.Line, words.Line(words.Shown(s.Key+"="+s.Value))),
+		Why: why, What: fmt.Sprintf("line %d: %s", r.Line-1+s.Line, words.Line(words.Shown(s.Key+"="+s.Value))),
 	})
 }
 
 // unknown stands for what systemd puts in place of a specifier or variable.
 func (r *reader) unknown(written string) string {
-	known := map[string]string{"%n": r.name + ".service", "%N": r.name, "%p": r.name}
-	if v, ok := known[written]; ok && r.name != "" && !strings.Contains(r.name, "@") {
+	known := map[string]string{"%n": r.Name + ".service", "%N": r.Name, "%p": r.Name}
+	if v, ok := known[written]; ok && r.Name != "" && !strings.Contains(r.Name, "@") {
 		return v
 	}
 	return words.Unknown(written)
 }
 
 func (r *reader) read() error {
-	settings, err := unit.Settings(strings.ReplaceAll(r.text, words.Mark, ""))
+	settings, err := unit.Settings(strings.ReplaceAll(r.Text, words.Mark, ""))
 	if err != nil {
-		return fail.Wrap(fail.KindOf(err), err, "%s", words.Line(r.name))
+		return fail.Wrap(fail.KindOf(err), err, "%s", words.Line(r.Name))
 	}
 	r.ours = slices.ContainsFunc(settings, func(s unit.Setting) bool { return s.Section == section })
 	r.seen = slices.ContainsFunc(settings, func(s unit.Setting) bool { return s.Section == "Container" })
@@ -164,7 +117,7 @@ func (r *reader) read() error {
 		r.values[at] = s.Value
 		switch {
 		case s.Section == "Container":
-			r.draft.Line = cmp.Or(r.draft.Line, r.line-1+s.Line)
+			r.draft.Line = cmp.Or(r.draft.Line, r.Line-1+s.Line)
 			r.setting(s)
 		case r.ours || s.Section == "Install" || strings.HasPrefix(s.Section, "X-") || s.Section == "Quadlet":
 		case s.Section != "Unit" && s.Section != "Service":

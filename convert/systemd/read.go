@@ -15,8 +15,6 @@ import (
 )
 
 const (
-	// maxFile bounds a unit, in bytes.
-	maxFile = 1 << 20
 	// maxUnits bounds how many are read at once.
 	maxUnits = 1000
 )
@@ -35,7 +33,7 @@ func passed() []string {
 
 // Read finds the containers that units run.
 func (f format) Read(files []convert.File, o convert.Options) ([]convert.Found, []convert.Loss, error) {
-	docs, err := documents(files)
+	docs, err := words.Documents(files, suffix)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -43,16 +41,16 @@ func (f format) Read(files []convert.File, o convert.Options) ([]convert.Found, 
 	n := 0
 	var names []string
 	for _, d := range docs {
-		names = append(names, d.name)
+		names = append(names, d.Name)
 	}
 	for _, d := range docs {
-		r := reader{document: d, names: names, program: o.Program}
+		r := reader{Document: d, names: names, program: o.Program}
 		if err := r.read(); err != nil {
 			return nil, nil, err
 		}
 		title := ""
-		if r.name != "" {
-			title = r.name + suffix
+		if r.Name != "" {
+			title = r.Name + suffix
 		}
 		of := []words.Batch{{Name: title, Losses: r.losses}}
 		for _, draft := range r.drafts {
@@ -78,7 +76,7 @@ func (f format) Read(files []convert.File, o convert.Options) ([]convert.Found, 
 
 // reader reads one unit.
 type reader struct {
-	document
+	words.Document
 	names   []string // of all units that are read
 	program string   // of safe-run, under whatever name
 	env     map[string]string
@@ -90,14 +88,14 @@ type reader struct {
 func (r *reader) lose(s unit.Setting, why string) {
 	r.losses = append(r.losses, convert.Loss{
 		Why:  why,
-		What: fmt.Sprintf("line %d: %s", r.line-1+s.Line, words.Line(s.Key+"="+s.Value)),
+		What: fmt.Sprintf("line %d: %s", r.Line-1+s.Line, words.Line(s.Key+"="+s.Value)),
 	})
 }
 
 // unknown stands for what systemd puts in place of a specifier or variable.
 func (r *reader) unknown(written string) string {
-	known := map[string]string{"%n": r.name + suffix, "%N": r.name, "%p": r.name, "%%": "%"}
-	if v, ok := known[written]; ok && r.name != "" && !strings.Contains(r.name, "@") {
+	known := map[string]string{"%n": r.Name + suffix, "%N": r.Name, "%p": r.Name, "%%": "%"}
+	if v, ok := known[written]; ok && r.Name != "" && !strings.Contains(r.Name, "@") {
 		return v
 	}
 	if v, ok := r.env[strings.Trim(written, "${}")]; ok && written[0] == '$' {
@@ -107,9 +105,9 @@ func (r *reader) unknown(written string) string {
 }
 
 func (r *reader) read() error {
-	settings, err := unit.Settings(strings.ReplaceAll(r.text, words.Mark, ""))
+	settings, err := unit.Settings(strings.ReplaceAll(r.Text, words.Mark, ""))
 	if err != nil {
-		return fail.Wrap(fail.KindOf(err), err, "%s", words.Line(r.name))
+		return fail.Wrap(fail.KindOf(err), err, "%s", words.Line(r.Name))
 	}
 	r.ours = slices.ContainsFunc(settings, func(s unit.Setting) bool { return s.Section == section })
 	settings = words.InForce(settings, effect)
@@ -187,14 +185,14 @@ func (r *reader) start(s unit.Setting) {
 		}
 		draft, left := words.Command(one, nil)
 		for _, l := range left {
-			l.What = fmt.Sprintf("line %d: %s", r.line-1+s.Line, words.Line(l.What))
+			l.What = fmt.Sprintf("line %d: %s", r.Line-1+s.Line, words.Line(l.What))
 			r.losses = append(r.losses, l)
 		}
 		if draft == nil && len(left) == 0 {
 			r.lose(s, "it runs no container that safe-run could run")
 		}
 		if draft != nil {
-			draft.Line = r.line - 1 + s.Line
+			draft.Line = r.Line - 1 + s.Line
 			r.drafts = append(r.drafts, draft)
 		}
 	}
@@ -226,7 +224,7 @@ func (r *reader) after(s unit.Setting) (out []string) {
 	for u := range strings.FieldsSeq(s.Value) {
 		base, _ := strings.CutSuffix(u, suffix)
 		switch {
-		case slices.Contains(r.names, base) && base != r.name:
+		case slices.Contains(r.names, base) && base != r.Name:
 			out = append(out, base)
 		case strings.HasSuffix(u, ".target"), slices.Contains([]string{"docker", "docker.socket", "containerd", "podman"}, base):
 		default:
@@ -242,7 +240,7 @@ func (r *reader) settle(d *words.Draft, values map[string]string, after []string
 		r.section(d, values)
 		return
 	}
-	if name := words.Name(r.name); r.name != "" && len(r.drafts) == 1 {
+	if name := words.Name(r.Name); r.Name != "" && len(r.drafts) == 1 {
 		d.Name = name
 	}
 	has := func(name string) bool {

@@ -4,11 +4,9 @@ package systemd
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/safe-run/safe-run/convert"
 	"github.com/safe-run/safe-run/convert/internal/words"
-	"github.com/safe-run/safe-run/internal/fail"
 	"github.com/safe-run/safe-run/internal/unit"
 	"github.com/safe-run/safe-run/spec"
 )
@@ -120,50 +118,4 @@ func network(n convert.Network, o convert.Options) []string {
 		command = append(command, "--internal")
 	}
 	return append(command, n.Name)
-}
-
-// document is one unit of what is read.
-type document struct {
-	name string // without .service, "" is not known
-	text string
-	line int // of its first line in its file, from 1
-}
-
-// documents gives the units among files. Several in one file, as systemctl cat
-// and export to standard output write them, follow on a comment with the name
-// of each.
-func documents(files []convert.File) (out []document, err error) {
-	for i, file := range files {
-		if len(file.Data) > maxFile {
-			return nil, fail.New(fail.Usage, "%.80q has more than %d bytes", file.Name, maxFile)
-		}
-		name, is := strings.CutSuffix(file.Name, suffix)
-		if !is && i > 0 {
-			continue
-		}
-		if !is {
-			name = ""
-		}
-		current := document{name: name, line: 1}
-		var b strings.Builder
-		n := 0
-		for line := range strings.Lines(string(file.Data)) {
-			n++
-			title, is := strings.CutSuffix(strings.TrimPrefix(strings.TrimSpace(line), "# "), suffix)
-			title = title[strings.LastIndexByte(title, '/')+1:]
-			if is && line[0] == '#' && title != "" && !strings.ContainsAny(title, " \t") {
-				if strings.Contains(b.String(), "[") {
-					current.text = b.String()
-					out = append(out, current)
-					b.Reset()
-					current = document{line: n}
-				}
-				current.name = title
-			}
-			b.WriteString(line)
-		}
-		current.text = b.String()
-		out = append(out, current)
-	}
-	return out, nil
 }
